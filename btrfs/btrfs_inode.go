@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package btrfs
+
+import (
+	"kbtrfs/btrfs/disk"
+	"kbtrfs/kernel"
+	"kbtrfs/vfs"
+)
+
+// Inode is the in-memory inode of a file, directory or symlink.
+//
+// The vfs inode is embedded, so inode.ISize(), inode.IMutex and the rest read
+// as in C; I() is the way back from a *vfs.Inode.
+//
+// Reservations (inode.go, delalloc-space.go): outstandingExtents is the number
+// of extents that buffered data of this file may still become, reservedExtents
+// the number for which metadata space is held, csumBytes the bytes whose
+// checksums are not in the csum tree yet; all three under ILock, all three zero
+// when the inode is destroyed.
+//
+//kernel:fs/btrfs/btrfs_inode.h struct btrfs_inode
+type Inode struct {
+	vfs.Inode
+
+	root     *Root
+	location disk.Key // key of the inode item
+
+	ioTree        ExtentIOTree // EXTENT_LOCKED, EXTENT_DELALLOC, ... of the file's bytes
+	ioFailureTree ExtentIOTree
+	extentTree    ExtentMapTree // cached file extents
+	orderedTree   OrderedInodeTree
+
+	delallocMutex kernel.Mutex // serialises metadata reservation of one inode
+
+	runtimeFlags kernel.BitWord // BTRFS_INODE_ORPHAN_META_RESERVED, ...
+	flags        uint64         // on-disk BTRFS_INODE_*; guarded by IMutex
+	generation   uint64
+	lastTrans    uint64
+	lastSubTrans uint64
+	sequence     uint64 // NFS change attribute
+	indexCnt     uint64 // next dir index of a directory; guarded by IMutex
+	dirIndex     uint64 // index of the link this inode was created by
+	diskISize    uint64 // i_size as of finished ordered extents; guarded by orderedTree.lock
+
+	delallocBytes      uint64 // guarded by ILock
+	csumBytes          uint64
+	outstandingExtents uint32
+	reservedExtents    uint32
+
+	delallocEntry kernel.Entry[Inode] // root.delallocInodes
+	delayedIput   kernel.Entry[Inode] // fsInfo.delayedIputs
+	delayedIputs  int
+}
+
+// I returns the btrfs inode that embeds inode.
+//
+//kernel:fs/btrfs/btrfs_inode.h BTRFS_I @v3.12
+func I(inode *vfs.Inode) *Inode { return inode.Impl.(*Inode) }
