@@ -55,5 +55,5 @@ type Inode struct {
 
 // I returns the btrfs inode that embeds inode.
 //
-//kernel:fs/btrfs/btrfs_inode.h BTRFS_I @v3.12
+//kernel:none mirrors the static inline BTRFS_I
 func I(inode *vfs.Inode) *Inode { return inode.Impl.(*Inode) }

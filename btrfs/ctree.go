@@ -101,7 +101,7 @@ type Root struct {
 // State bits of a root.
 const (
 	BTRFS_ROOT_IN_TRANS_SETUP = iota
-	BTRFS_ROOT_SHAREABLE // a subvolume: its blocks may be shared with snapshots
+	BTRFS_ROOT_SHAREABLE      // a subvolume: its blocks may be shared with snapshots
 	BTRFS_ROOT_TRACK_DIRTY
 	BTRFS_ROOT_DIRTY
 	BTRFS_ROOT_ORPHAN_CLEANUP
