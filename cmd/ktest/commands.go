@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package main
+
+// commands is the table of subcommands.
+func commands() []*command {
+	return []*command{
+		runCommand,
+	}
+}
