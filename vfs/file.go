@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package vfs
+
+import (
+	"kbtrfs/kernel"
+	"kbtrfs/kernel/mm"
+)
+
+// FMODE_* bits of File.Mode.
+const (
+	FMODE_READ uint32 = 1 << iota
+	FMODE_WRITE
+	FMODE_LSEEK
+	FMODE_PREAD
+	FMODE_PWRITE
+	FMODE_PATH       // O_PATH: only a name
+	FMODE_ATOMIC_POS // reads and writes at the position take posLock
+	fmodeWriter      // holds write access to the mount
+	fmodeOpened      // Release is due
+)
+
+// File is an open file description: what dup shares.
+//
+// count is one for each descriptor and one for each system call under way, so a close beside a read only drops the table's
+// reference; the last one, whoever has it, releases the file.
+//
+//kernel:none mirrors struct file of include/linux/fs.h
+type File struct {
+	Path    Path
+	Inode   *Inode
+	Op      FileOperations
+	Mapping *mm.AddressSpace
+	Cred    *Cred
+	Ra      mm.FileRa
+	Private any    // the file system's own
+	Mode    uint32 // FMODE_*
+
+	flags   kernel.AtomicUint32 // O_*
+	count   kernel.AtomicInt64
+	pos     kernel.AtomicInt64 // written under posLock
+	posLock kernel.Mutex
+}
+
+// Flags are the O_* flags that open was called with and fcntl(F_SETFL) changed.
+func (file *File) Flags() int { return int(file.flags.Load()) }
+
+// Pos is the file position.
+func (file *File) Pos() int64 { return file.pos.Load() }
+
+// SetPos moves the file position; for Llseek implementations.
+func (file *File) SetPos(pos int64) { file.pos.Store(pos) }
+
+// fdtable is a process's array of open files. Look-up is one atomic load of the table and one of the slot; growing replaces the table
+// by a bigger copy while stores go to both under filesStruct.lock.
+//
+//kernel:none mirrors struct fdtable of include/linux/fdtable.h
+type fdtable struct {
+	fd []kernel.AtomicPointer[File]
+}
+
+// filesStruct is the descriptor table with its lock.
+//
+//kernel:none mirrors struct files_struct of include/linux/fdtable.h
+type filesStruct struct {
+	lock    kernel.SpinMutex
+	table   kernel.AtomicPointer[fdtable]
+	used    []uint64 // bitmap of descriptors taken or reserved; lock
+	cloexec []uint64 // bitmap; lock
+	nextFd  int      // no free descriptor below; lock
+}
