@@ -5,6 +5,8 @@ package mm
 import "kbtrfs/kernel"
 
 // Options bound the memory of a machine. Zero values take the defaults.
+//
+//kernel:none the sysctls vm.dirty_bytes, vm.dirty_background_bytes and the amount of memory
 type Options struct {
 	LimitBytes      int64 // pages that may exist at once; default 256 MiB, at least 256 KiB
 	DirtyBackground int64 // dirty bytes at which the flusher is woken; default a tenth of the limit, at most 64 MiB

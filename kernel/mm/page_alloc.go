@@ -9,13 +9,14 @@ import "kbtrfs/kernel"
 // millisecond.
 const slabPages = 32
 
-// slab is the unit in which pages come from the Go heap. Slabs of a machine
-// that was destroyed serve the next one.
+// slab is the unit in which page memory comes from the Go heap. Slabs of a
+// machine that was destroyed serve the next one. (The page structures do not:
+// somebody who woke the last waiter for a page may still have its flags in
+// hand.)
 //
 //kernel:none stands for the physical memory of a machine
 type slab struct {
-	pages [slabPages]Page
-	mem   []byte
+	mem []byte
 }
 
 // slabPool outlives machines; what it holds has no state.
@@ -76,15 +77,15 @@ func (mm *MM) addSlab() {
 	if s.mem == nil {
 		s.mem = make([]byte, slabPages*PAGE_SIZE)
 	}
-	for i := range s.pages {
-		page := &s.pages[i]
+	pages := make([]Page, slabPages)
+	for i := range pages {
+		page := &pages[i]
 		page.mm = mm
 		page.Data = s.mem[i*PAGE_SIZE : (i+1)*PAGE_SIZE : (i+1)*PAGE_SIZE]
 		page.Flags.Init(mm.pageClass)
 		page.lru.Init(page)
-		page.nextFree = nil
 		if i > 0 {
-			s.pages[i-1].nextFree = page
+			pages[i-1].nextFree = page
 		}
 		if mm.K.Deterministic() {
 			copy(page.Data, poison[:])
@@ -92,8 +93,8 @@ func (mm *MM) addSlab() {
 	}
 	mm.freeLock.Lock()
 	mm.slabs = append(mm.slabs, s)
-	s.pages[slabPages-1].nextFree = mm.free
-	mm.free = &s.pages[0]
+	pages[slabPages-1].nextFree = mm.free
+	mm.free = &pages[0]
 	mm.freeLock.Unlock()
 }
 
@@ -153,9 +154,6 @@ func (mm *MM) Destroy() {
 	mm.slabs, mm.free = nil, nil
 	mm.freeLock.Unlock()
 	for _, s := range slabs {
-		for i := range s.pages {
-			s.pages[i].mm = nil
-		}
 		slabPool.Put(s)
 	}
 }

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package blockdev
+
+import "kbtrfs/kernel"
+
+// store keeps the contents of a memory device: granules of 2^shift bytes that
+// exist once they are written, over a base that is never changed. A table of
+// leaves, each a table of granules, finds them; a look-up is two atomic loads.
+//
+// Writes to the same granule may run beside each other; the bytes of requests
+// that overlap while both are in flight are undefined, as on a disk. Only the
+// making of granules and leaves takes a lock.
+//
+// A granule that is made is filled from the base before anyone can see it.
+// Discarding writes zeros: dropping the granule would uncover the base.
+type store struct {
+	size  uint64
+	shift uint
+	base  Image // nil: zeros
+
+	lock   kernel.SpinMutex
+	leaves []kernel.AtomicPointer[leaf]
+	owned  []*granule // lock; what close gives back
+}
+
+const (
+	leafShift = 7 // granules in a leaf
+	leafSlots = 1 << leafShift
+)
+
+type leaf [leafSlots]kernel.AtomicPointer[granule]
+
+// granule is a piece of device memory.
+type granule struct {
+	data []byte
+}
+
+// Image is something immutable that an overlay can lie over.
+type Image interface {
+	ReadImage(p []byte, off int64) // all of p lies within Size
+	Size() uint64
+}
+
+func (s *store) init(k *kernel.Kernel, size uint64, shift uint, base Image) {
+	s.size, s.shift, s.base = size, shift, base
+	s.lock.Init(k.Class("blockdev store"))
+	span := uint64(1) << (shift + leafShift)
+	s.leaves = make([]kernel.AtomicPointer[leaf], (size+span-1)/span)
+}
+
+// find returns the granule that holds byte off, nil if it does not exist.
+func (s *store) find(off uint64) *granule {
+	l := s.leaves[off>>(s.shift+leafShift)].Load()
+	if l == nil {
+		return nil
+	}
+	return l[off>>s.shift%leafSlots].Load()
+}
+
+// make returns the granule that holds byte off, making it. whole says that the
+// caller is going to overwrite all of it.
+func (s *store) make(off uint64, whole bool) *granule {
+	if g := s.find(off); g != nil {
+		return g
+	}
+	at := off >> s.shift << s.shift
+	g := getGranule(s.shift)
+	if s.base != nil && !whole {
+		n := uint64(len(g.data))
+		if at+n > s.base.Size() {
+			n = max(s.base.Size(), at) - at
+			clear(g.data[n:])
+		}
+		if n > 0 {
+			s.base.ReadImage(g.data[:n], int64(at))
+		}
+	} else {
+		clear(g.data)
+	}
+	s.lock.Lock()
+	slot := &s.leaves[off>>(s.shift+leafShift)]
+	l := slot.Load()
+	if l == nil {
+		l = leafPool.Get()
+		slot.Store(l)
+	}
+	if old := l[off>>s.shift%leafSlots].Load(); old != nil {
+		s.lock.Unlock()
+		putGranule(s.shift, g)
+		return old
+	}
+	l[off>>s.shift%leafSlots].Store(g)
+	s.owned = append(s.owned, g)
+	s.lock.Unlock()
+	return g
+}
+
+// each calls f for the parts of [off, off+n) that lie in one granule each.
+func (s *store) each(off, n uint64, f func(off, n uint64)) {
+	for n > 0 {
+		m := min(n, 1<<s.shift-off&(1<<s.shift-1))
+		f(off, m)
+		off += m
+		n -= m
+	}
+}
+
+func (s *store) read(p []byte, off uint64) {
+	for len(p) > 0 {
+		at := off & (1<<s.shift - 1)
+		n := min(uint64(len(p)), 1<<s.shift-at)
+		if g := s.find(off); g != nil {
+			copySectors(p[:n], g.data[at:])
+		} else {
+			s.readBase(p[:n], off)
+		}
+		p = p[n:]
+		off += n
+	}
+}
+
+// readBase reads what lies under the granules; behind its end there are zeros.
+func (s *store) readBase(p []byte, off uint64) {
+	if s.base == nil || off >= s.base.Size() {
+		clear(p)
+		return
+	}
+	n := min(uint64(len(p)), s.base.Size()-off)
+	s.base.ReadImage(p[:n], int64(off))
+	clear(p[n:])
+}
+
+func (s *store) write(p []byte, off uint64) {
+	for len(p) > 0 {
+		at := off & (1<<s.shift - 1)
+		n := min(uint64(len(p)), 1<<s.shift-at)
+		g := s.make(off, n == 1<<s.shift)
+		copySectors(g.data[at:], p[:n])
+		p = p[n:]
+		off += n
+	}
+}
+
+// discard makes [off, off+n) read as zeros.
+func (s *store) discard(off, n uint64) {
+	s.each(off, n, func(off, n uint64) {
+		g := s.find(off)
+		if g == nil {
+			if s.base == nil || off >= s.base.Size() {
+				return
+			}
+			g = s.make(off, n == 1<<s.shift)
+		}
+		for piece := g.data[off&(1<<s.shift-1):][:n]; len(piece) > 0; {
+			m := min(len(piece), len(zeros))
+			copySectors(piece[:m], zeros[:m])
+			piece = piece[m:]
+		}
+	})
+}
+
+// granules is the number of granules that exist.
+func (s *store) granules() int {
+	s.lock.Lock()
+	n := len(s.owned)
+	s.lock.Unlock()
+	return n
+}
+
+// take gives the granules away: the store is as it was at first, over the same
+// base.
+func (s *store) take() (leaves []kernel.AtomicPointer[leaf]) {
+	s.lock.Lock()
+	leaves = s.leaves
+	s.leaves = make([]kernel.AtomicPointer[leaf], len(leaves))
+	s.owned = nil
+	s.lock.Unlock()
+	return leaves
+}
+
+// reset drops all granules for others to use.
+func (s *store) reset() {
+	s.lock.Lock()
+	for i := range s.leaves {
+		if l := s.leaves[i].Load(); l != nil {
+			s.leaves[i].Store(nil)
+			*l = leaf{}
+			leafPool.Put(l)
+		}
+	}
+	for _, g := range s.owned {
+		putGranule(s.shift, g)
+	}
+	s.owned = s.owned[:0]
+	s.lock.Unlock()
+}
+
+var zeros [4096]byte
+
+// The granule sizes: large ones for a device that somebody formats and keeps,
+// small ones for the many short-lived overlays that change little.
+const (
+	memShift     = 16
+	overlayShift = 12
+)
+
+var (
+	leafPool    kernel.Pool[leaf]
+	memPool     kernel.Pool[granule]
+	overlayPool kernel.Pool[granule]
+)
+
+func granulePool(shift uint) *kernel.Pool[granule] {
+	if shift == memShift {
+		return &memPool
+	}
+	return &overlayPool
+}
+
+// getGranule returns a granule with undefined contents.
+func getGranule(shift uint) *granule {
+	g := granulePool(shift).Get()
+	if g.data == nil {
+		g.data = make([]byte, 1<<shift)
+	}
+	return g
+}
+
+func putGranule(shift uint, g *granule) { granulePool(shift).Put(g) }
