@@ -21,11 +21,10 @@ const (
 	OpYield                 // cond_resched
 	OpSleep                 // let time pass
 	OpTimer                 // arm or stop a timer
-	OpExit                  // a task ends
 )
 
 var opNames = [...]string{"start", "lock", "rlock", "trylock", "unlock", "runlock", "read", "write",
-	"wait", "wake", "yield", "sleep", "timer", "exit"}
+	"wait", "wake", "yield", "sleep", "timer"}
 
 func (o OpKind) String() string { return opNames[o] }
 
@@ -106,6 +105,9 @@ type Alarm struct {
 	Index    int // 1-based place in the queue, 0 if not set
 }
 
+//go:norace
+func (a *Alarm) isSet() bool { return a.Index != 0 }
+
 // Mode says how primitives of a deterministic machine behave right now.
 type Mode uint8
 
@@ -158,7 +160,7 @@ func (w *World) Main(t *Task, done func(oops *Oops, killed, clean bool)) {
 			clean = true
 			if _, ok := r.(killed); ok {
 				dead = true
-				if t.k.wantStacks {
+				if t.k.keepStacks() {
 					t.deathStack = stackOf(3)
 				}
 			} else {
@@ -168,14 +170,19 @@ func (w *World) Main(t *Task, done func(oops *Oops, killed, clean bool)) {
 		done(oops, dead, clean)
 	}()
 	t.fn(t)
-	if t.k.det.mode != ModeDying {
+	if t.k.mode() != ModeDying {
 		t.end()
 	}
 	clean = true
 }
 
 // KeepStacks makes tasks that are killed remember where they were.
+//
+//go:norace
 func (w *World) KeepStacks(on bool) { w.k.wantStacks = on }
+
+//go:norace
+func (k *Kernel) keepStacks() bool { return k.wantStacks }
 
 // DeathStack returns where t was when it was killed.
 func (w *World) DeathStack(t *Task) string { return t.deathStack }
@@ -197,24 +204,23 @@ type killed struct{}
 type peekBusy struct{}
 
 // Peek evaluates a sleeper's condition on its behalf: no scheduling points, and
-// if the condition needs a spin lock that is held, it is given up with busy.
-func (w *World) Peek(cond func() bool) (v, busy bool) {
-	d := w.k.det
+// if the condition needs a spin lock that is held, it is given up with busy. A
+// condition that panics oopses.
+func (w *World) Peek(cond func() bool) (v, busy bool, oops *Oops) {
 	old := w.SetMode(ModePeek)
-	defer func() {
-		w.SetMode(old)
-		if r := recover(); r != nil {
-			if _, ok := r.(peekBusy); !ok {
-				panic(r)
-			}
-			for _, s := range d.peeked {
-				s.release()
-			}
-			v, busy = false, true
+	defer w.endPeek(old, &v, &busy, &oops)
+	return cond(), false, nil
+}
+
+func (w *World) endPeek(old Mode, v, busy *bool, oops **Oops) {
+	w.SetMode(old)
+	if r := recover(); r != nil {
+		*v = false
+		if _, *busy = r.(peekBusy); !*busy {
+			*oops = w.k.oopsFrom(r, "")
 		}
-		d.peeked = d.peeked[:0]
-	}()
-	return cond(), false
+	}
+	w.k.det.dropPeeked()
 }
 
 // detState is what a deterministic machine has beside the scheduler.
@@ -222,8 +228,41 @@ type detState struct {
 	mode    Mode
 	nextObj uint32
 	deadOps int
-	peeked  []*SpinMutex
+	peeked  [8]*SpinMutex // taken by the condition that is being looked at
+	npeeked int
 	holds   holdTable
+}
+
+// addPeeked remembers a spin lock that a condition has taken.
+//
+//go:norace
+func (d *detState) addPeeked(s *SpinMutex) {
+	d.peeked[d.npeeked] = s
+	d.npeeked++
+}
+
+// delPeeked forgets it again; false: the condition has not taken it.
+//
+//go:norace
+func (d *detState) delPeeked(s *SpinMutex) bool {
+	for i := range d.npeeked {
+		if d.peeked[i] == s {
+			d.npeeked--
+			d.peeked[i] = d.peeked[d.npeeked]
+			return true
+		}
+	}
+	return false
+}
+
+// dropPeeked releases what a condition that was given up has taken.
+//
+//go:norace
+func (d *detState) dropPeeked() {
+	for d.npeeked > 0 {
+		d.npeeked--
+		d.peeked[d.npeeked].release()
+	}
 }
 
 const objMask = 1<<28 - 1

@@ -70,20 +70,14 @@ func (s *SpinMutex) peekLock() {
 		panic(peekBusy{})
 	}
 	s.w.state.Or(lockHeld)
-	d := s.w.class.k.det
-	d.peeked = append(d.peeked, s)
+	s.w.class.k.det.addPeeked(s)
 }
 
 func (s *SpinMutex) peekUnlock() {
-	d := s.w.class.k.det
-	for i, p := range d.peeked {
-		if p == s {
-			d.peeked = append(d.peeked[:i], d.peeked[i+1:]...)
-			s.release()
-			return
-		}
+	if s.w.class.k.det.delPeeked(s) {
+		s.release()
 	}
-	// A deferred call that runs because the evaluation was given up.
+	// Else this is a deferred call of an evaluation that was given up.
 }
 
 // release frees s without further ado.

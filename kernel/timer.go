@@ -95,7 +95,7 @@ func (t *Timer) DelSync() bool {
 // Pending reports whether the timer is armed (timer_pending).
 func (t *Timer) Pending() bool {
 	if t.class.k.sched != nil {
-		return t.alarm.Index != 0
+		return t.alarm.isSet()
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package sched
+
+import (
+	"fmt"
+
+	"kbtrfs/kernel"
+)
+
+// lost finds a sleeper that nobody woke although it could go on. One with an
+// alarm of its own will look by itself.
+func (s *Scheduler) lost() *Task {
+	for _, t := range s.all {
+		if t.asleep && t.alarm.Index == 0 && s.couldGo(t) {
+			return t
+		}
+	}
+	return nil
+}
+
+func (s *Scheduler) couldGo(t *Task) bool {
+	if t.on != nil {
+		return kernel.Granted(t.on, t.op)
+	}
+	if t.cond == nil {
+		return false
+	}
+	v, _, _ := s.w.Peek(t.cond)
+	return v
+}
+
+// stuck reports why nothing can go on.
+func (s *Scheduler) stuck() {
+	if t := s.lost(); t != nil {
+		s.fail(kernel.ReportLostWakeUp, "%s sleeps in %s although it could go on", t.t.Name, t.op)
+		return
+	}
+	n := 0
+	for _, t := range s.all {
+		if !s.w.Kthread(t.t) {
+			n++
+		}
+	}
+	s.fail(kernel.ReportDeadlock, "%d tasks are blocked for ever", n)
+}
+
+// holderOf finds tasks that hold what t waits for. Waiting for a condition, t
+// waits for those that said by LockdepAcquire that they owe it: they hold a
+// pseudo-lock of the queue's class.
+func (s *Scheduler) holderOf(t *Task) (found []*Task, what string) {
+	for _, x := range s.all {
+		for _, op := range x.t.Holds() {
+			if op.Class == nil || op.Class != t.op.Class {
+				continue
+			}
+			if op.Obj == t.op.Obj && op.Bit == t.op.Bit || op.Obj == 0 {
+				found = append(found, x)
+				what = op.String()
+				break
+			}
+		}
+	}
+	return found, what
+}
+
+// cycle walks the wait-for graph from each blocked task and returns the first
+// cycle, one line for each arrow.
+func (s *Scheduler) cycle() []string {
+	for _, start := range s.all {
+		var lines []string
+		seen := map[*Task]int{}
+		for t := start; t != nil && !s.goes(t); {
+			if i, ok := seen[t]; ok {
+				return lines[i:]
+			}
+			seen[t] = len(lines)
+			h, what := s.holderOf(t)
+			if len(h) == 0 {
+				break
+			}
+			lines = append(lines, fmt.Sprintf("%s waits for %s, held by %s (%s)", t.t.Name, t.op, h[0].t.Name, what))
+			t = h[0]
+		}
+	}
+	return nil
+}
+
+// goes reports whether t is neither asleep nor kept from what it is about to do.
+func (s *Scheduler) goes(t *Task) bool { return !t.asleep && !(t.gated && !s.couldGo(t)) }
+
+// fill describes the run and the tasks that are left.
+func (s *Scheduler) fill(r *kernel.Report) {
+	r.Strategy, r.Steps, r.Hash, r.Time = s.o.Strategy.String(), s.steps, s.hash, s.now-epoch
+	r.Cycle = s.cycle()
+	for _, t := range s.all {
+		if t.ended {
+			continue
+		}
+		tr := kernel.TaskReport{ID: t.t.ID, Name: t.t.Name, Kthread: s.w.Kthread(t.t), Waits: t.op.String()}
+		if t.asleep {
+			tr.Waits = "sleeps in " + tr.Waits
+			tr.Lost = t.alarm.Index == 0 && s.couldGo(t)
+		}
+		for _, op := range t.t.Holds() {
+			tr.Holds = append(tr.Holds, op.String())
+		}
+		r.Tasks = append(r.Tasks, tr)
+	}
+}
+
+// stacks adds where each task was when it was unwound.
+func (s *Scheduler) stacks(r *kernel.Report) {
+	for _, t := range s.all {
+		for i := range r.Tasks {
+			if r.Tasks[i].ID == t.t.ID {
+				r.Tasks[i].Stack = s.w.DeathStack(t.t)
+			}
+		}
+	}
+}

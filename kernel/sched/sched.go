@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package sched
+
+import (
+	"fmt"
+
+	"kbtrfs/kernel"
+)
+
+// Options describe a scheduler.
+type Options struct {
+	// Strategy decides; nil: NewRandom(Seed).
+	Strategy Strategy
+	Seed     uint64
+	// MaxSteps ends a run that does not end by itself as a livelock.
+	// 0: ten million.
+	MaxSteps int
+	// HungTask is how long a task that is no kernel thread may be blocked
+	// while nothing but alarms happens. 0: 120 virtual seconds.
+	HungTask int64
+	// Trace keeps the operations of the run.
+	Trace bool
+	// Keep keeps coroutines from run to run; Close ends them.
+	Keep bool
+	// Invariant is checked at each step. It obeys the rules of wait
+	// conditions, and is skipped while a spin lock it needs is held.
+	Invariant func() error
+}
+
+// stepTime is what a step costs in virtual time.
+const stepTime = 1000
+
+// epoch is when machines start.
+const epoch = 1_700_000_000 * kernel.Second
+
+// Scheduler runs the tasks of one deterministic machine after the other.
+//
+// At each scheduling point the running task says what it is about to do and
+// calls pick, which runs on that task's own stack: if the strategy lets the
+// same task go on, nothing is switched at all. Only if another task is picked
+// does the running one give the thread back to the driver loop in Run, which
+// resumes the other.
+//
+// INVARIANTS: exactly the tasks in ready are not asleep; a task in sleepers is
+// asleep and its gate was closed when it was last looked at; a task whose gate
+// is nil can always go on. pick looks at the gate of each ready task and puts
+// those to sleep whose gate is closed, so what the strategy sees is exactly the
+// set of tasks that can do what they announced.
+type Scheduler struct {
+	o Options
+	w *kernel.World
+	k *kernel.Kernel
+
+	lockdep *kernel.Lockdep
+
+	all      []*Task // alive, in the order of their creation
+	ready    []*Task
+	enabled  []*Task
+	sleepers [64]sleepList
+	cur      *Task
+	next     *Task // picked by the task that gave the thread back
+	picked   bool
+	users    int // alive and no kernel thread
+	running  bool
+
+	alarms []*kernel.Alarm // heap by (Deadline, Seq)
+	seq    uint64
+	now    int64
+	rest   int64 // time that passed while nothing was enabled
+
+	steps  int
+	hash   uint64
+	trace  []Event
+	report *kernel.Report
+	halt   bool
+	goexit bool
+
+	pool []*coro
+	free []*Task
+	req  func() // race mode: what a task asks the driver to do
+	ret  int    // and the answer
+	edge byte   // race mode: what tasks did happens before what the driver does
+}
+
+// Event is a step of a run.
+type Event struct {
+	Task int // kernel.Task.ID
+	Name string
+	Op   kernel.Op
+}
+
+// Task is what the scheduler knows about a task.
+type Task struct {
+	t     *kernel.Task
+	co    *coro
+	op    kernel.Op
+	on    kernel.Lockable
+	cond  func() bool
+	gated bool // op may go on only if on grants it or cond holds
+
+	asleep   bool
+	timedOut bool
+	ended    bool
+	place    int // in ready
+	steps    int
+	since    int64 // Scheduler.rest when it fell asleep
+	alarm    kernel.Alarm
+
+	next, prev *Task // in sleepers
+	in         *sleepList
+
+	// Prio is for strategies; it is 0 when the task is created.
+	Prio uint64
+}
+
+// ID returns the task's number.
+func (t *Task) ID() int { return t.t.ID }
+
+// Name returns the task's name.
+func (t *Task) Name() string { return t.t.Name }
+
+// Op returns what the task will do when it is picked.
+func (t *Task) Op() kernel.Op { return t.op }
+
+// Steps returns how often the task has been picked.
+func (t *Task) Steps() int { return t.steps }
+
+// New returns a scheduler whose strategy is random with the given seed.
+func New(seed uint64) *Scheduler { return NewWith(Options{Seed: seed}) }
+
+// NewWith returns a scheduler.
+func NewWith(o Options) *Scheduler {
+	if o.Strategy == nil {
+		o.Strategy = NewRandom(o.Seed)
+	}
+	if o.MaxSteps == 0 {
+		o.MaxSteps = 10_000_000
+	}
+	if o.HungTask == 0 {
+		o.HungTask = 120 * kernel.Second
+	}
+	return &Scheduler{o: o, lockdep: kernel.NewLockdep()}
+}
+
+// Attach implements kernel.Scheduler: the scheduler forgets the machine it had
+// and starts over for a new one. What it learned about lock orders stays.
+func (s *Scheduler) Attach(w *kernel.World) {
+	s.w, s.k = w, w.Kernel()
+	w.SetLockdep(s.lockdep)
+	s.recycle()
+	s.sleepers = [64]sleepList{}
+	s.cur, s.next, s.picked, s.users, s.running = nil, nil, false, 0, false
+	clear(s.alarms)
+	s.alarms = s.alarms[:0]
+	s.seq, s.now, s.rest = 0, epoch, 0
+	s.steps, s.hash, s.trace = 0, 0xcbf29ce484222325, s.trace[:0]
+	s.report, s.halt, s.goexit, s.req = nil, false, false, nil
+}
+
+// recycle takes back the records of a machine's tasks.
+func (s *Scheduler) recycle() {
+	for i, t := range s.all {
+		s.forget(t)
+		s.all[i] = nil
+	}
+	s.all, s.ready, s.enabled = s.all[:0], s.ready[:0], s.enabled[:0]
+}
+
+func (s *Scheduler) forget(t *Task) {
+	if !raceMode {
+		*t = Task{}
+		s.free = append(s.free, t)
+	}
+}
+
+// SetInvariant changes what is checked at each step, for instance once the
+// machine has a file system to check.
+func (s *Scheduler) SetInvariant(f func() error) { s.o.Invariant = f }
+
+// Strategy returns the strategy.
+func (s *Scheduler) Strategy() Strategy { return s.o.Strategy }
+
+// Hash returns the trace hash: equal hashes mean that the same tasks did the
+// same operations in the same order.
+func (s *Scheduler) Hash() uint64 { return s.hash }
+
+// Steps returns how many steps the run has taken.
+func (s *Scheduler) Steps() int { return s.steps }
+
+// Trace returns the steps of the last run, if Options.Trace asked for them.
+func (s *Scheduler) Trace() []Event { return s.trace }
+
+// Enabled returns the tasks that can go on, for the strategy.
+func (s *Scheduler) Enabled() []*Task { return s.enabled }
+
+// Running returns the task that ran last, nil if it has ended.
+func (s *Scheduler) Running() *Task { return s.cur }
+
+// AlarmSet reports whether there is an alarm that the strategy could let go off.
+func (s *Scheduler) AlarmSet() bool { return len(s.alarms) > 0 }
+
+// Abort ends the run early, as a success. For strategies.
+func (s *Scheduler) Abort() { s.halt = true }
+
+// Close ends the coroutines that Options.Keep kept.
+func (s *Scheduler) Close() { s.drain() }
+
+// Current implements kernel.Scheduler.
+//
+//go:norace
+func (s *Scheduler) Current() *kernel.Task {
+	if s.cur == nil {
+		return nil
+	}
+	return s.cur.t
+}
+
+// Now implements kernel.Scheduler.
+//
+//go:norace
+func (s *Scheduler) Now() int64 {
+	if s.w == nil {
+		return epoch
+	}
+	return s.now
+}
+
+// Spawn implements kernel.Scheduler.
+func (s *Scheduler) Spawn(kt *kernel.Task) {
+	t := s.newTask(kt)
+	s.startCoro(t)
+	if raceMode && s.cur != nil {
+		s.call(func() { s.admit(t) })
+		return
+	}
+	s.admit(t)
+}
+
+func (s *Scheduler) newTask(kt *kernel.Task) *Task {
+	var t *Task
+	if n := len(s.free); n > 0 && !raceMode {
+		t = s.free[n-1]
+		s.free = s.free[:n-1]
+	} else {
+		t = &Task{}
+	}
+	t.t, t.op = kt, kernel.Op{Kind: kernel.OpStart, Bit: kernel.NoBit}
+	t.alarm.Task = kt
+	kt.Sched = t
+	return t
+}
+
+// admit makes a new task one of those that can be picked.
+func (s *Scheduler) admit(t *Task) {
+	s.all = append(s.all, t)
+	if !s.w.Kthread(t.t) {
+		s.users++
+	}
+	s.makeReady(t)
+}
+
+func (s *Scheduler) makeReady(t *Task) {
+	t.asleep = false
+	t.place = len(s.ready)
+	s.ready = append(s.ready, t)
+}
+
+// unready takes t out of ready, in constant time.
+func (s *Scheduler) unready(t *Task) {
+	last := len(s.ready) - 1
+	moved := s.ready[last]
+	s.ready[t.place] = moved
+	moved.place = t.place
+	s.ready[last] = nil
+	s.ready = s.ready[:last]
+}
+
+// main is what a coroutine does for a task.
+func (s *Scheduler) main(t *Task) {
+	if s.dead() {
+		t.ended = true
+		return
+	}
+	s.w.Main(t.t, func(oops *kernel.Oops, killed, clean bool) {
+		s.done(t, oops, clean)
+	})
+}
+
+//go:norace
+func (s *Scheduler) dead() bool { return s.halt }
+
+//go:norace
+func (s *Scheduler) done(t *Task, oops *kernel.Oops, clean bool) {
+	t.ended = true
+	if oops != nil && s.report == nil {
+		s.w.MarkDead(oops)
+		s.report = &kernel.Report{Kind: kernel.ReportBug, Msg: oops.Error(), Oops: oops}
+	}
+	if !clean {
+		s.goexit = true
+	}
+}
+
+// Run implements kernel.Scheduler.
+func (s *Scheduler) Run(main *kernel.Task) error {
+	if s.running {
+		panic("sched: Run inside Run")
+	}
+	if !s.o.Strategy.Begin(s) {
+		return ErrExhausted
+	}
+	s.running = true
+	s.Spawn(main)
+	s.w.SetMode(kernel.ModeRun)
+	defer s.finish()
+	for {
+		if !s.picked {
+			s.next = s.pick()
+		}
+		s.picked = false
+		t := s.next
+		if t == nil {
+			break
+		}
+		s.setCur(t)
+		t.co.resume()
+		for s.req != nil {
+			req := s.req
+			s.req = nil
+			req()
+			t.co.resume()
+		}
+		if t.ended {
+			s.exit(t)
+		}
+		if s.goexit {
+			break
+		}
+	}
+	return s.result()
+}
+
+// result completes the report, if there is one.
+func (s *Scheduler) result() error {
+	if s.report == nil {
+		return nil
+	}
+	s.fill(s.report)
+	s.finish()
+	s.stacks(s.report)
+	return s.report
+}
+
+//go:norace
+func (s *Scheduler) setCur(t *Task) { s.cur = t }
+
+// exit buries a task that has ended.
+func (s *Scheduler) exit(t *Task) {
+	s.retire(t.co)
+	s.unready(t)
+	for i, x := range s.all {
+		if x == t {
+			s.all = append(s.all[:i], s.all[i+1:]...)
+			break
+		}
+	}
+	if !s.w.Kthread(t.t) {
+		s.users--
+	}
+	s.setCur(nil)
+	t.t.Sched = nil
+	if t.alarm.Index == 0 && s.report == nil {
+		s.forget(t)
+	}
+}
+
+// finish unwinds the tasks that are left and switches the machine off.
+func (s *Scheduler) finish() {
+	if !s.running {
+		return
+	}
+	s.running = false
+	s.w.SetMode(kernel.ModeDying)
+	s.w.KeepStacks(s.report != nil)
+	s.halt = true
+	for _, t := range s.all {
+		if t.ended {
+			continue
+		}
+		s.setCur(t)
+		t.co.resume()
+		for s.req != nil { // a task that asks for something while it is unwound
+			s.req = nil
+			t.co.resume()
+		}
+		s.retire(t.co)
+	}
+	s.setCur(nil)
+	s.w.SetMode(kernel.ModeIdle)
+	if !s.o.Keep {
+		s.drain()
+	}
+	s.o.Strategy.End(s, s.report)
+}
+
+// fail ends the run with a report.
+func (s *Scheduler) fail(kind, format string, args ...any) {
+	if s.report == nil {
+		s.report = &kernel.Report{Kind: kind, Msg: fmt.Sprintf(format, args...)}
+	}
+	s.halt = true
+}
+
+// mix adds a step to the trace hash.
+func (s *Scheduler) mix(a, b uint64) {
+	h := (s.hash ^ a) * 0x9e3779b97f4a7c15
+	h = (h ^ h>>29 ^ b) * 0xbf58476d1ce4e5b9
+	s.hash = h ^ h>>32
+}
