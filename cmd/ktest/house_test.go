@@ -29,23 +29,24 @@ import (
 // layers lists for each package the project's packages that it may import.
 // Imports point downwards only.
 var layers = map[string][]string{
-	"kernel":          {},
-	"kernel/index":    {},
-	"kernel/sched":    {"kernel"},
-	"kernel/mm":       {"kernel"},
-	"blockdev":        {"kernel"},
-	"workqueue":       {"kernel"},
-	"vfs":             {"kernel", "kernel/mm", "blockdev"},
-	"vfs/memfs":       {"kernel", "kernel/mm", "vfs"},
-	"btrfs/disk":      {},
-	"btrfs/image":     {"kernel", "blockdev", "btrfs/disk"},
-	"btrfs/mkfs":      {"kernel", "blockdev", "btrfs/disk"},
-	"btrfs/printtree": {"kernel", "blockdev", "btrfs/disk", "btrfs/image"},
-	"btrfs/check":     {"kernel", "blockdev", "btrfs/disk", "btrfs/image"},
-	"btrfs":           {"kernel", "kernel/mm", "blockdev", "workqueue", "vfs", "btrfs/disk"},
-	"linearizability": {"kernel", "vfs"},
-	"xfstests-lite":   nil, // anything but cmd/ktest
-	"cmd/ktest":       nil,
+	"kernel":             {},
+	"kernel/index":       {},
+	"kernel/sched":       {"kernel"},
+	"kernel/mm":          {"kernel"},
+	"blockdev":           {"kernel"},
+	"workqueue":          {"kernel"},
+	"vfs":                {"kernel", "kernel/mm", "blockdev"},
+	"vfs/memfs":          {"kernel", "kernel/mm", "vfs"},
+	"btrfs/disk":         {},
+	"btrfs/image":        {"kernel", "blockdev", "btrfs/disk"},
+	"btrfs/mkfs":         {"kernel", "blockdev", "btrfs/disk"},
+	"btrfs/printtree":    {"kernel", "blockdev", "btrfs/disk", "btrfs/image"},
+	"btrfs/check":        {"kernel", "blockdev", "btrfs/disk", "btrfs/image"},
+	"btrfs":              {"kernel", "kernel/mm", "blockdev", "workqueue", "vfs", "btrfs/disk"},
+	"linearizability":    {"kernel", "vfs"},
+	"xfstests-lite":      nil, // anything but cmd/ktest
+	"xfstests-lite/bash": {},
+	"cmd/ktest":          nil,
 }
 
 // steered are the packages whose code runs under the deterministic scheduler.
