@@ -24,7 +24,8 @@ type Options struct {
 	// Keep keeps coroutines from run to run; Close ends them.
 	Keep bool
 	// Invariant is checked at each step. It obeys the rules of wait
-	// conditions, and is skipped while a spin lock it needs is held.
+	// conditions, and is skipped while a spin lock it needs is held. It reads
+	// what tasks own, so a build with the race detector does not call it.
 	Invariant func() error
 }
 

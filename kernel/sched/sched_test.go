@@ -106,35 +106,35 @@ func TestSpinMutex(t *testing.T) {
 }
 
 func TestRWMutex(t *testing.T) {
-	together := 0
+	var together kernel.AtomicInt32
 	seeds(t, 300, func(k *kernel.Kernel, t *kernel.Task) {
 		var rw kernel.RWMutex
 		rw.Init(k.Class("rw"))
-		readers, writers := 0, 0
+		var readers, writers kernel.AtomicInt32
 		for i := range 4 {
 			k.Go("t", func(*kernel.Task) {
 				for j := range 3 {
 					if (i+j)%2 == 0 {
 						rw.RLock()
-						readers++
+						readers.Add(1)
 						k.CondResched()
-						k.BUG_ON(writers != 0, "writer beside reader")
-						if readers > 1 {
-							together++
+						k.BUG_ON(writers.Load() != 0, "writer beside reader")
+						if readers.Load() > 1 {
+							together.Add(1)
 						}
-						readers--
+						readers.Add(-1)
 						rw.RUnlock()
 						continue
 					}
 					rw.Lock()
-					writers++
+					writers.Add(1)
 					k.CondResched()
-					k.BUG_ON(writers != 1 || readers != 0, "%d writers %d readers", writers, readers)
-					writers--
+					k.BUG_ON(writers.Load() != 1 || readers.Load() != 0, "%d writers %d readers", writers.Load(), readers.Load())
+					writers.Add(-1)
 					if j == 1 {
 						rw.Downgrade()
 						k.CondResched()
-						k.BUG_ON(writers != 0, "writer beside downgraded")
+						k.BUG_ON(writers.Load() != 0, "writer beside downgraded")
 						rw.RUnlock()
 					} else {
 						rw.Unlock()
@@ -149,7 +149,7 @@ func TestRWMutex(t *testing.T) {
 			})
 		}
 	})
-	if together == 0 {
+	if together.Load() == 0 {
 		t.Fatal("readers never met")
 	}
 }
@@ -190,7 +190,7 @@ func TestBitWord(t *testing.T) {
 					w.LockBit(bit)
 					inside[bit]++
 					w.Set(8 + bit)
-					k.BUG_ON(inside[bit] != 1 || !w.Test(8+bit), "%v", inside)
+					k.BUG_ON(inside[bit] != 1 || !w.Test(8+bit), "%v", inside[bit])
 					k.BUG_ON(!w.TestAndClear(8+bit) || w.TestAndSet(8+bit), "flag")
 					w.Clear(8 + bit)
 					inside[bit]--
@@ -242,11 +242,11 @@ func TestWakeUpOne(t *testing.T) {
 	seeds(t, 200, func(k *kernel.Kernel, t *kernel.Task) {
 		var c kernel.Completion
 		c.Init(k.Class("done"))
-		n := 0
+		var n kernel.AtomicInt32
 		for range 3 {
 			k.Go("waiter", func(*kernel.Task) {
 				c.Wait()
-				n++
+				n.Add(1)
 			})
 		}
 		for range 3 {
@@ -257,24 +257,24 @@ func TestWakeUpOne(t *testing.T) {
 
 func TestKthreads(t *testing.T) {
 	seeds(t, 200, func(k *kernel.Kernel, t *kernel.Task) {
-		work, done := 0, 0
+		var work, done kernel.AtomicInt32
 		th := k.KthreadRun("worker", func(self *kernel.Task) {
 			for !self.ShouldStop() {
-				self.WaitEvent(func() bool { return work > done })
-				for work > done {
-					done++
+				self.WaitEvent(func() bool { return work.Load() > done.Load() })
+				for work.Load() > done.Load() {
+					done.Add(1)
 					k.CondResched()
 				}
 			}
 		})
 		k.KthreadRun("idle", func(self *kernel.Task) { self.WaitEvent(func() bool { return false }) })
 		for range 5 {
-			work++
+			work.Add(1)
 			th.WakeUp()
 			k.CondResched()
 		}
 		th.Stop()
-		k.BUG_ON(!th.Ended() || done == 0, "stop")
+		k.BUG_ON(!th.Ended() || done.Load() == 0, "stop")
 	})
 }
 
@@ -283,22 +283,22 @@ func TestTime(t *testing.T) {
 		t0 := k.Now()
 		k.Sleep(3600 * kernel.Second)
 		k.BUG_ON(k.Now()-t0 < 3600*kernel.Second, "slept too little")
-		fired := 0
+		var fired kernel.AtomicInt32
 		var tm kernel.Timer
 		var q kernel.WaitQueue
 		q.Init(k.Class("q"))
 		tm.Init(k.Class("tm"), func() {
-			fired++
+			fired.Add(1)
 			q.WakeUp()
 		})
 		tm.Mod(kernel.Second)
 		tm.Mod(2 * kernel.Second)
 		t0 = k.Now()
-		q.WaitEvent(func() bool { return fired == 1 })
+		q.WaitEvent(func() bool { return fired.Load() == 1 })
 		k.BUG_ON(k.Now()-t0 < 2*kernel.Second, "too early")
 		tm.Mod(kernel.Second)
 		was := tm.DelSync()
-		k.BUG_ON(was != (fired == 1), "armed %v fired %d", was, fired)
+		k.BUG_ON(was != (fired.Load() == 1), "armed %v fired %d", was, fired.Load())
 		k.BUG_ON(q.WaitEventTimeout(func() bool { return false }, kernel.Second), "cannot hold")
 		ok := q.WaitEventTimeout(func() bool { return true }, kernel.Second)
 		k.BUG_ON(!ok, "holds")
@@ -311,14 +311,14 @@ func TestTimeoutRace(t *testing.T) {
 	seeds(t, 300, func(k *kernel.Kernel, t *kernel.Task) {
 		var q kernel.WaitQueue
 		q.Init(k.Class("q"))
-		flag := false
+		var flag kernel.AtomicBool
 		k.Go("waker", func(*kernel.Task) {
 			k.Sleep(kernel.Second)
-			flag = true
+			flag.Store(true)
 			q.WakeUp()
 		})
 		k.CondResched()
-		got[q.WaitEventTimeout(func() bool { return flag }, kernel.Second)]++
+		got[q.WaitEventTimeout(flag.Load, kernel.Second)]++
 	})
 	if len(got) != 2 {
 		t.Fatalf("%v", got)
@@ -431,18 +431,18 @@ func TestPseudoLockInCycle(t *testing.T) {
 		var m kernel.Mutex
 		q.Init(ordered)
 		m.Init(k.Class("inode"))
-		done := false
+		var done kernel.AtomicBool
 		k.Go("endio", func(*kernel.Task) {
 			k.LockdepAcquire(ordered)
 			m.Lock()
-			done = true
+			done.Store(true)
 			q.WakeUp()
 			m.Unlock()
 			k.LockdepRelease(ordered)
 		})
 		k.Go("truncate", func(*kernel.Task) {
 			m.Lock()
-			q.WaitEvent(func() bool { return done })
+			q.WaitEvent(done.Load)
 			m.Unlock()
 		})
 	})
@@ -457,12 +457,12 @@ func TestLostWakeUpFound(t *testing.T) {
 		"wait queue": func(k *kernel.Kernel, t *kernel.Task) {
 			var q kernel.WaitQueue
 			q.Init(k.Class("q"))
-			done := false
-			k.Go("sleeper", func(*kernel.Task) { q.WaitEvent(func() bool { return done }) })
+			var done kernel.AtomicBool
+			k.Go("sleeper", func(*kernel.Task) { q.WaitEvent(done.Load) })
 			k.CondResched()
 			q.WakeUp()
 			k.CondResched()
-			done = true
+			done.Store(true)
 		},
 		"bit": func(k *kernel.Kernel, t *kernel.Task) {
 			var w kernel.BitWord
@@ -473,20 +473,20 @@ func TestLostWakeUpFound(t *testing.T) {
 			w.Clear(1)
 		},
 		"kthread": func(k *kernel.Kernel, t *kernel.Task) {
-			work := false
-			k.KthreadRun("sleeper", func(t *kernel.Task) { t.WaitEvent(func() bool { return work }) })
+			var work kernel.AtomicBool
+			k.KthreadRun("sleeper", func(t *kernel.Task) { t.WaitEvent(work.Load) })
 			k.CondResched()
-			work = true
+			work.Store(true)
 		},
 		"one for two": func(k *kernel.Kernel, t *kernel.Task) {
 			var q kernel.WaitQueue
 			q.Init(k.Class("q"))
-			done := false
+			var done kernel.AtomicBool
 			for range 2 {
-				k.Go("sleeper", func(*kernel.Task) { q.WaitEvent(func() bool { return done }) })
+				k.Go("sleeper", func(*kernel.Task) { q.WaitEvent(done.Load) })
 			}
 			k.CondResched()
-			done = true
+			done.Store(true)
 			q.WakeUpOne()
 		},
 	} {
@@ -600,14 +600,14 @@ func TestSleepInConditionFound(t *testing.T) {
 // BUG in one task ends the run at once, whatever the others wait for, and their
 // deferred calls run without effect.
 func TestBug(t *testing.T) {
-	unwound := 0
+	var unwound kernel.AtomicInt32
 	r := find(t, 3, kernel.ReportBug, func(k *kernel.Kernel, t *kernel.Task) {
-		unwound = 0
+		unwound.Store(0)
 		var m kernel.Mutex
 		m.Init(k.Class("m"))
 		for range 3 {
 			k.Go("sleeper", func(*kernel.Task) {
-				defer func() { unwound++ }()
+				defer func() { unwound.Add(1) }()
 				m.Lock()
 				defer m.Unlock()
 				k.KthreadRun("never", func(t *kernel.Task) { t.WaitEvent(func() bool { return false }) })
@@ -619,8 +619,8 @@ func TestBug(t *testing.T) {
 		k.KthreadRun("culprit", func(*kernel.Task) { k.BUG_ON(true, "oh %d", 7) })
 		k.Sleep(100 * kernel.Second)
 	})
-	if r.Oops == nil || r.Oops.Msg != "oh 7" || unwound != 3 {
-		t.Errorf("%v, %d unwound", r, unwound)
+	if r.Oops == nil || r.Oops.Msg != "oh 7" || unwound.Load() != 3 {
+		t.Errorf("%v, %d unwound", r, unwound.Load())
 	}
 	var o *kernel.Oops
 	if !errors.As(error(r), &o) {
@@ -633,6 +633,9 @@ func TestBug(t *testing.T) {
 }
 
 func TestInvariant(t *testing.T) {
+	if raceDetector {
+		t.Skip("invariants are not checked beside the race detector")
+	}
 	for seed := range uint64(50) {
 		s := sched.New(seed)
 		k := kernel.New(kernel.Options{Scheduler: s})
