@@ -3,9 +3,13 @@
 package mkfs
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
+	"kbtrfs/blockdev"
 	"kbtrfs/btrfs/disk"
+	"kbtrfs/kernel"
 )
 
 const (
@@ -37,6 +41,59 @@ type Options struct {
 	// without it.
 	AllowTiny bool
 }
+
+// Make puts a file system on a device. Whatever was there is lost: the device
+// is discarded, and what other file systems look for at its start and where
+// super blocks can be is overwritten.
+//
+//kernel:none stands for mkfs.btrfs
+func Make(k *kernel.Kernel, dev blockdev.Device, o Options) error {
+	if dev.ReadOnly() {
+		return fmt.Errorf("%s is read-only", dev.Name())
+	}
+	p, err := newPlan(dev.Name(), dev.Size(), k.Now(), k.RandBytes, o)
+	if err != nil {
+		return err
+	}
+	// Not every device can discard. What must be zero is written below.
+	_ = blockdev.Discard(k, dev, 0, int64(dev.Size()&^(blockdev.SectorSize-1)))
+	for _, step := range [][]write{p.wipe, p.leaves, p.supers} {
+		if err := writeOut(k, dev, step); err != nil {
+			return fmt.Errorf("writing to %s: %w", dev.Name(), err)
+		}
+		if err := blockdev.Flush(k, dev); err != nil {
+			return fmt.Errorf("flushing %s: %w", dev.Name(), err)
+		}
+	}
+	return nil
+}
+
+// writeOut writes ranges in the order of their addresses, neighbours at once.
+func writeOut(k *kernel.Kernel, dev blockdev.Device, all []write) error {
+	slices.SortFunc(all, func(a, b write) int { return cmp.Compare(a.at, b.at) })
+	for len(all) > 0 {
+		n, end := 1, all[0].at+uint64(len(all[0].b))
+		for ; n < len(all) && all[n].at == end; n++ {
+			end += uint64(len(all[n].b))
+		}
+		b := blockdev.AllocBio(k)
+		b.Op, b.Flags, b.Sector = blockdev.REQ_OP_WRITE, blockdev.REQ_SYNC|blockdev.REQ_META, all[0].at/blockdev.SectorSize
+		for _, w := range all[:n] {
+			b.AddBuf(w.b)
+		}
+		err := blockdev.SubmitBioWait(k, dev, b)
+		b.Put()
+		if err != nil {
+			return err
+		}
+		all = all[n:]
+	}
+	return nil
+}
+
+// plan is what has to be written, in three steps. Super blocks come last: a
+// device has a file system only when all of it is there.
+type plan struct{ wipe, leaves, supers []write }
 
 // write is one range of the device to be written.
 type write struct {
@@ -78,10 +135,10 @@ func checkNodesize(n int) error {
 	return nil
 }
 
-// plan computes all that has to be written to a device of devSize bytes.
+// newPlan computes all that has to be written to a device of devSize bytes.
 //
 //kernel:none stands for main and make_btrfs of mkfs.btrfs
-func plan(name string, devSize uint64, now int64, rand func([]byte), o Options) ([]write, error) {
+func newPlan(name string, devSize uint64, now int64, rand func([]byte), o Options) (*plan, error) {
 	nodesize := o.NodeSize
 	if nodesize == 0 {
 		nodesize = DefaultNodeSize
@@ -138,7 +195,9 @@ func plan(name string, devSize uint64, now int64, rand func([]byte), o Options) 
 	m.extentTree()
 	m.freeSpaceTree()
 	m.uuidTree()
-	return m.writes(), nil
+	p := &plan{wipe: []write{{0, make([]byte, disk.BTRFS_SUPER_INFO_OFFSET)}}, leaves: m.leafWrites()}
+	m.superWrites(p, devSize)
+	return p, nil
 }
 
 // newUUID makes a random (version 4) uuid.
@@ -150,10 +209,8 @@ func newUUID(u *disk.UUID, rand func([]byte)) {
 	u[8] = u[8]&0x3f | 0x80
 }
 
-// writes seals the leaves and the super blocks and says where they go. The
-// super blocks come last, the first of them at the very end: a device has a
-// file system only when all of it is there.
-func (m *builder) writes() (all []write) {
+// leafWrites seals the leaves and says where they go.
+func (m *builder) leafWrites() (all []write) {
 	for _, f := range m.leaves {
 		disk.CsumTreeBlock(f.b)
 		at := disk.HeaderBytenr(f.b)
@@ -166,16 +223,28 @@ func (m *builder) writes() (all []write) {
 			}
 		}
 	}
+	return all
+}
+
+// superWrites adds the copies of the super block. Where the device has room
+// for a copy but the file system has not, an old one is wiped.
+//
+//kernel:none mirrors write_dev_supers of btrfs-progs
+func (m *builder) superWrites(p *plan, devSize uint64) {
 	super := m.super()
-	for i := disk.BTRFS_SUPER_MIRROR_MAX - 1; i >= 0; i-- {
+	for i := range disk.BTRFS_SUPER_MIRROR_MAX {
 		super.Bytenr = disk.SuperOffset(i)
-		if super.Bytenr+disk.BTRFS_SUPER_INFO_SIZE > m.total {
-			continue
+		end := super.Bytenr + disk.BTRFS_SUPER_INFO_SIZE
+		if end > devSize {
+			break
 		}
 		b := make([]byte, disk.BTRFS_SUPER_INFO_SIZE)
+		if end > m.total {
+			p.wipe = append(p.wipe, write{super.Bytenr, b})
+			continue
+		}
 		super.Encode(b)
 		disk.SuperSeal(b, super.CsumType)
-		all = append(all, write{super.Bytenr, b})
+		p.supers = append(p.supers, write{super.Bytenr, b})
 	}
-	return all
 }

@@ -3,38 +3,38 @@
 package mkfs
 
 import (
-	"crypto/rand"
 	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
+	"kbtrfs/blockdev"
 	"kbtrfs/btrfs/oracle"
+	"kbtrfs/kernel"
 )
 
-// image writes a file system into a sparse file.
-func image(t testing.TB, size uint64, o Options) string {
+// makeImage writes a file system into a sparse file.
+func makeImage(t testing.TB, size uint64, o Options) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "img")
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := f.Truncate(int64(size)); err != nil {
-		t.Fatal(err)
-	}
-	all, err := plan(path, size, time.Now().UnixNano(), func(b []byte) { rand.Read(b) }, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, w := range all {
-		if _, err := f.WriteAt(w.b, int64(w.at)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	must(t, os.WriteFile(path, nil, 0o644))
+	must(t, os.Truncate(path, int64(size)))
+	k := kernel.New(kernel.Options{})
+	err := k.Run("mkfs", func(*kernel.Task) {
+		dev, err := blockdev.OpenLoop(k, path, blockdev.LoopOptions{})
+		must(t, err)
+		must(t, Make(k, dev, o))
+		must(t, dev.Close())
+	})
+	must(t, err)
 	return path
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // variants are the shapes that matter.
@@ -82,7 +82,7 @@ func TestBtrfsCheck(t *testing.T) {
 	oracle.Need(t, oracle.Progs)
 	for name, v := range variants() {
 		t.Run(name, func(t *testing.T) {
-			oracle.Check(t, image(t, v.size, v.o))
+			oracle.Check(t, makeImage(t, v.size, v.o))
 		})
 	}
 }
@@ -92,7 +92,7 @@ func TestKernelMount(t *testing.T) {
 	oracle.Need(t, oracle.Progs, oracle.Kernel)
 	for name, v := range variants() {
 		t.Run(name, func(t *testing.T) {
-			img := image(t, v.size, v.o)
+			img := makeImage(t, v.size, v.o)
 			dir, umount := oracle.Mount(t, img, "")
 			for i := range 20 {
 				if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), make([]byte, 20000), 0o644); err != nil {
