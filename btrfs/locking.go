@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package btrfs
+
+import (
+	"fmt"
+
+	"kbtrfs/btrfs/disk"
+	"kbtrfs/kernel"
+)
+
+// Locks of tree blocks: one rw-semaphore each.
+//
+// Order, outermost first:
+//
+//	parent before child;
+//	within a level: left before right; a block before the copy made of it;
+//	tree blocks of subvolumes before those of the extent tree (alloc_mutex
+//	stands in between).
+//
+// A search locks hand over hand: the child while the parent is still locked.
+// That alone keeps a child from being freed between reading its address and
+// locking it, because who frees a block holds the write lock of its parent.
+// The root has no parent; whoever locks it looks again whether it still is the
+// root.
+
+// Lockdep subclasses: several blocks of one tree and level may be locked at
+// once, in the order that the names tell.
+//
+//kernel:none mirrors enum btrfs_lock_nesting
+const (
+	BTRFS_NESTING_NORMAL = iota
+	BTRFS_NESTING_COW
+	BTRFS_NESTING_LEFT
+	BTRFS_NESTING_RIGHT
+	BTRFS_NESTING_LEFT_COW
+	BTRFS_NESTING_RIGHT_COW
+	BTRFS_NESTING_SPLIT
+	BTRFS_NESTING_NEW_ROOT
+)
+
+// lockdepKeyset names the lock classes of the trees; the last entry stands for
+// all subvolumes.
+//
+//kernel:fs/btrfs/locking.c struct btrfs_lockdep_keyset
+var lockdepKeysets = [...]struct {
+	id   uint64
+	name string
+}{
+	{disk.BTRFS_ROOT_TREE_OBJECTID, "root"},
+	{disk.BTRFS_EXTENT_TREE_OBJECTID, "extent"},
+	{disk.BTRFS_CHUNK_TREE_OBJECTID, "chunk"},
+	{disk.BTRFS_DEV_TREE_OBJECTID, "dev"},
+	{disk.BTRFS_CSUM_TREE_OBJECTID, "csum"},
+	{disk.BTRFS_QUOTA_TREE_OBJECTID, "quota"},
+	{disk.BTRFS_TREE_LOG_OBJECTID, "log"},
+	{disk.BTRFS_TREE_RELOC_OBJECTID, "treloc"},
+	{disk.BTRFS_DATA_RELOC_TREE_OBJECTID, "dreloc"},
+	{disk.BTRFS_UUID_TREE_OBJECTID, "uuid"},
+	{disk.BTRFS_FREE_SPACE_TREE_OBJECTID, "free-space"},
+	{disk.BTRFS_BLOCK_GROUP_TREE_OBJECTID, "block-group"},
+	{0, "tree"},
+}
+
+// treeLockClasses are the classes of one machine, by keyset and level.
+//
+//kernel:none lock_class_key array of struct btrfs_lockdep_keyset, per machine
+type treeLockClasses [len(lockdepKeysets)][disk.BTRFS_MAX_LEVEL]*kernel.LockClass
+
+func (c *treeLockClasses) init(k *kernel.Kernel) {
+	for i := range c {
+		for level := range c[i] {
+			c[i][level] = k.Class(fmt.Sprintf("btrfs-%s-%02d", lockdepKeysets[i].name, level))
+		}
+	}
+}
+
+// setBufferLockdepClass gives the lock of a buffer that nobody else knows yet
+// the class of its tree and level.
+//
+//kernel:fs/btrfs/locking.c btrfs_set_buffer_lockdep_class
+func (eb *ExtentBuffer) setBufferLockdepClass(objectid uint64, level int) {
+	i := 0
+	for lockdepKeysets[i].id != 0 && lockdepKeysets[i].id != objectid {
+		i++
+	}
+	eb.lock.Init(eb.fsInfo.lockClasses[i][level])
+}
+
+// TreeReadLockNested locks eb for reading under a lockdep subclass.
+//
+//kernel:fs/btrfs/locking.c btrfs_tree_read_lock_nested
+func (eb *ExtentBuffer) TreeReadLockNested(nest int) { eb.lock.RLockNested(nest) }
+
+// TreeReadLock locks eb for reading.
+//
+//kernel:fs/btrfs/locking.h btrfs_tree_read_lock
+func (eb *ExtentBuffer) TreeReadLock() { eb.lock.RLock() }
+
+// TryTreeReadLock locks eb for reading if that needs no waiting.
+//
+//kernel:fs/btrfs/locking.c btrfs_try_tree_read_lock
+func (eb *ExtentBuffer) TryTreeReadLock() bool { return eb.lock.TryRLock() }
+
+// TryTreeLock locks eb for writing if that needs no waiting.
+//
+//kernel:fs/btrfs/locking.c btrfs_try_tree_write_lock
+func (eb *ExtentBuffer) TryTreeLock() bool { return eb.lock.TryLock() }
+
+// TreeReadUnlock releases a read lock.
+//
+//kernel:fs/btrfs/locking.c btrfs_tree_read_unlock
+func (eb *ExtentBuffer) TreeReadUnlock() { eb.lock.RUnlock() }
+
+// TreeLockNested locks eb for writing under a lockdep subclass.
+//
+//kernel:fs/btrfs/locking.c btrfs_tree_lock_nested
+func (eb *ExtentBuffer) TreeLockNested(nest int) { eb.lock.LockNested(nest) }
+
+// TreeLock locks eb for writing.
+//
+//kernel:fs/btrfs/locking.h btrfs_tree_lock
+func (eb *ExtentBuffer) TreeLock() { eb.lock.Lock() }
+
+// TreeUnlock releases a write lock.
+//
+//kernel:fs/btrfs/locking.c btrfs_tree_unlock
+func (eb *ExtentBuffer) TreeUnlock() { eb.lock.Unlock() }
+
+// treeUnlockRW releases the lock that Path.Locks recorded.
+//
+//kernel:fs/btrfs/locking.h btrfs_tree_unlock_rw
+func (eb *ExtentBuffer) treeUnlockRW(rw uint8) {
+	if rw == BTRFS_READ_LOCK {
+		eb.TreeReadUnlock()
+	} else {
+		eb.TreeUnlock()
+	}
+}
+
+// unlockUpSafe drops the locks from level upwards. unlock_up keeps those that
+// a change of slot 0 would need; this one is for when nothing above level will
+// change any more.
+//
+//kernel:fs/btrfs/locking.c btrfs_unlock_up_safe
+func (path *Path) unlockUpSafe(level int) {
+	if path.KeepLocks {
+		return
+	}
+	for i := level; i < disk.BTRFS_MAX_LEVEL; i++ {
+		if path.Nodes[i] != nil && path.Locks[i] != 0 {
+			path.Nodes[i].treeUnlockRW(path.Locks[i])
+			path.Locks[i] = 0
+		}
+	}
+}
+
+// lockRootNode returns the root block, referenced and write locked.
+//
+//kernel:fs/btrfs/locking.c btrfs_lock_root_node
+func (root *Root) lockRootNode() *ExtentBuffer {
+	for {
+		eb := root.rootNode()
+		eb.TreeLock()
+		if eb == root.node.Load() {
+			return eb
+		}
+		eb.TreeUnlock()
+		eb.Put()
+	}
+}
+
+// readLockRootNode returns the root block, referenced and read locked.
+//
+//kernel:fs/btrfs/locking.c btrfs_read_lock_root_node
+func (root *Root) readLockRootNode() *ExtentBuffer {
+	for {
+		eb := root.rootNode()
+		eb.TreeReadLock()
+		if eb == root.node.Load() {
+			return eb
+		}
+		eb.TreeReadUnlock()
+		eb.Put()
+	}
+}
