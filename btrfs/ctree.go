@@ -2126,7 +2126,7 @@ func (root *Root) TruncateItem(path *Path, newSize uint32, fromEnd bool) {
 		if key.Type == disk.BTRFS_EXTENT_DATA_KEY {
 			item := b[disk.SizeofHeader+oldStart:]
 			if item[fileExtentTypeOffset] == disk.BTRFS_FILE_EXTENT_INLINE {
-				copy(item[diff:], item[:disk.SizeofFileExtentInline])
+				copy(item[diff:], item[:disk.BTRFS_FILE_EXTENT_INLINE_DATA_START])
 			}
 		}
 		moveLeafData(leaf, dataEnd+diff, leaf, dataEnd, oldStart-dataEnd)

@@ -21,8 +21,9 @@ type treeState struct {
 	bufferState
 	volumeState
 
-	csumType uint16
-	csumSize int
+	csumType  uint16
+	csumSize  int
+	readClass *kernel.LockClass
 
 	superLock       kernel.SpinMutex // fields of superCopy that change outside of a commit
 	backupRootIndex int              // guarded by the commit
@@ -669,6 +670,7 @@ func (fsInfo *FsInfo) initFsInfo() {
 	fsInfo.superWait.Init(k.Class("super_write"))
 	fsInfo.fsRootsLock.Init(k.Class("fs_roots_radix_lock"))
 	fsInfo.cleanerMutex.Init(k.Class("cleaner_mutex"))
+	fsInfo.readClass = k.Class("read_tree_block")
 	fsInfo.initBufferState()
 	fsInfo.initVolumeState()
 	fsInfo.initAllocState()
