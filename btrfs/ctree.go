@@ -102,6 +102,9 @@ type Root struct {
 	orderedRoot       kernel.Entry[Root] // fsInfo.orderedRoots
 
 	orphanCleanupDone bool // guarded by objectidMutex
+
+	transEntry  kernel.Entry[Root] // fsInfo.transRoots; guarded by transLock
+	usedWritten uint64             // BytesUsed in the item that a commit wrote; only the committer
 }
 
 // State bits of a root.
