@@ -131,7 +131,7 @@ func (w *BitWord) TryLockBit(bit uint) bool {
 	}
 	w.v.Or(1 << bit)
 	if t != nil {
-		k.held(t, op, 0, false)
+		k.held(t, op, 0, holdLoose)
 	}
 	return true
 }
@@ -155,7 +155,7 @@ func (w *BitWord) lockSlow(bit uint) {
 	if skip {
 		return
 	}
-	k.acquire(t, op, 0, w)
+	k.acquire(t, op, 0, holdLoose, w)
 	w.v.Or(1 << bit)
 }
 
@@ -188,7 +188,7 @@ func (w *BitWord) unlockSlow(bit uint) bool {
 	}
 	v := w.v.And(^(uint64(1) << bit))
 	if t != nil {
-		k.released(t, op, false)
+		k.released(t, op)
 		k.sched.Wake(op.Obj, -1)
 	}
 	return v>>bit&1 != 0
@@ -213,7 +213,7 @@ func (w *BitWord) WaitOnBit(bit uint) {
 		return
 	}
 	if t == nil {
-		k.acquire(nil, op, 0, w)
+		k.acquire(nil, op, 0, holdLoose, w)
 		return
 	}
 	t.mightSleep(op)

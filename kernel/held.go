@@ -10,11 +10,18 @@ package kernel
 // Only the running task gets here, so nothing is locked; the functions are
 // go:norace because the hand-off between tasks is hidden from the detector.
 
+// Kinds of hold.
+const (
+	holdLoose = iota // may be given back by another task
+	holdMutex        // belongs to the task that took it
+	holdSpin         // as well, and the task must not sleep meanwhile
+)
+
 // hold is one lock that one task holds.
 type hold struct {
 	op    Op
 	sub   int
-	spin  bool
+	kind  uint8
 	task  *Task
 	chain *hold // next in the table's bucket
 	older *hold // next in the task's list
@@ -30,7 +37,7 @@ type holdTable struct {
 // held enters in the books that t now holds op's object.
 //
 //go:norace
-func (k *Kernel) held(t *Task, op Op, sub int, spin bool) {
+func (k *Kernel) held(t *Task, op Op, sub int, kind uint8) {
 	if t == nil {
 		return
 	}
@@ -42,10 +49,10 @@ func (k *Kernel) held(t *Task, op Op, sub int, spin bool) {
 		tab.free = h.chain
 	}
 	b := &tab.buckets[op.Obj%uint32(len(tab.buckets))]
-	h.op, h.sub, h.spin, h.task, h.chain, h.older = op, sub, spin, t, *b, t.holds
+	h.op, h.sub, h.kind, h.task, h.chain, h.older = op, sub, kind, t, *b, t.holds
 	*b = h
 	t.holds = h
-	if spin {
+	if kind == holdSpin {
 		t.spins++
 	}
 }
@@ -54,7 +61,7 @@ func (k *Kernel) held(t *Task, op Op, sub int, spin bool) {
 // one, else somebody else's.
 //
 //go:norace
-func (k *Kernel) released(t *Task, op Op, spin bool) {
+func (k *Kernel) released(t *Task, op Op) {
 	tab := &k.det.holds
 	b := &tab.buckets[op.Obj%uint32(len(tab.buckets))]
 	var found **hold
@@ -77,7 +84,7 @@ func (k *Kernel) released(t *Task, op Op, spin bool) {
 			break
 		}
 	}
-	if h.spin {
+	if h.kind == holdSpin {
 		h.task.spins--
 	}
 	h.op, h.task, h.older = Op{}, nil, nil
@@ -94,6 +101,37 @@ func (t *Task) Holds() []Op {
 	return ops
 }
 
+// heldMutex returns the name of a mutex or spin lock that t holds, "" if none.
+//
+//go:norace
+func (t *Task) heldMutex() string {
+	for h := t.holds; h != nil; h = h.older {
+		if h.kind != holdLoose {
+			return h.op.Class.name
+		}
+	}
+	return ""
+}
+
+// Holders returns the tasks that hold op's object, or, if that is a wait queue,
+// those that said by LockdepAcquire with its class that they owe the event. A
+// task that has ended can still hold what another was to give back.
+func (w *World) Holders(op Op) []*Task {
+	var found []*Task
+	tab := &w.k.det.holds
+	for _, obj := range []uint32{op.Obj, 0} {
+		for h := tab.buckets[obj%uint32(len(tab.buckets))]; h != nil && op.Class != nil; h = h.chain {
+			if h.op.Obj == obj && h.op.Class == op.Class && (h.op.Bit == op.Bit || obj == 0) {
+				found = append(found, h.task)
+			}
+		}
+		if len(found) > 0 || op.Obj == 0 {
+			break
+		}
+	}
+	return found
+}
+
 // mightSleep is a BUG if the running task t holds a spin lock.
 //
 //go:norace
@@ -103,7 +141,7 @@ func (t *Task) mightSleep(op Op) {
 	}
 	name := ""
 	for h := t.holds; h != nil; h = h.older {
-		if h.spin {
+		if h.kind == holdSpin {
 			name = h.op.String()
 		}
 	}
@@ -121,7 +159,7 @@ func (k *Kernel) LockdepAcquire(c *LockClass) {
 	t := k.sched.Current()
 	op := Op{Kind: OpLock, Bit: NoBit, Class: c}
 	k.checkOrder(t, op, 0)
-	k.held(t, op, 0, false)
+	k.held(t, op, 0, holdLoose)
 }
 
 // LockdepRelease ends what LockdepAcquire began.
@@ -129,7 +167,7 @@ func (k *Kernel) LockdepRelease(c *LockClass) {
 	if k.sched == nil || k.mode() != ModeRun {
 		return
 	}
-	k.released(k.sched.Current(), Op{Kind: OpUnlock, Bit: NoBit, Class: c}, false)
+	k.released(k.sched.Current(), Op{Kind: OpUnlock, Bit: NoBit, Class: c})
 }
 
 // dying reports whether the machine's tasks are being unwound.

@@ -192,7 +192,7 @@ func (m *Mutex) lockSlow(sub int) {
 	if skip {
 		return
 	}
-	k.acquire(t, op, sub, &m.w)
+	k.acquire(t, op, sub, holdMutex, &m.w)
 	m.w.state.Or(lockHeld)
 }
 
@@ -213,7 +213,7 @@ func (m *Mutex) unlockSlow() {
 		m.w.unlockReal()
 		return
 	}
-	m.w.unlockDet(false)
+	m.w.unlockDet()
 }
 
 func (m *lockWord) tryLockSlow() bool {
@@ -229,11 +229,11 @@ func (m *lockWord) tryLockSlow() bool {
 			}
 		}
 	}
-	return m.tryLockDet(false)
+	return m.tryLockDet(holdMutex)
 }
 
 // tryLockDet is tryLock as a scheduling point.
-func (m *lockWord) tryLockDet(spin bool) bool {
+func (m *lockWord) tryLockDet(kind uint8) bool {
 	k := m.class.k
 	op := m.op(OpTryLock)
 	t, skip := k.enter(op)
@@ -248,13 +248,13 @@ func (m *lockWord) tryLockDet(spin bool) bool {
 	}
 	m.state.Or(lockHeld)
 	if t != nil {
-		k.held(t, op, 0, spin)
+		k.held(t, op, 0, kind)
 	}
 	return true
 }
 
 // unlockDet is unlock as a scheduling point.
-func (m *lockWord) unlockDet(spin bool) {
+func (m *lockWord) unlockDet() {
 	k := m.class.k
 	op := m.op(OpUnlock)
 	t, skip := k.enter(op)
@@ -269,14 +269,14 @@ func (m *lockWord) unlockDet(spin bool) {
 	}
 	m.state.And(^uint32(lockHeld))
 	if t != nil {
-		k.released(t, op, spin)
+		k.released(t, op)
 		k.sched.Wake(op.Obj, -1)
 	}
 }
 
 // acquire blocks the running task t until l grants op, with the lock order
 // checked before and the lock entered in the books after.
-func (k *Kernel) acquire(t *Task, op Op, sub int, l Lockable) {
+func (k *Kernel) acquire(t *Task, op Op, sub int, kind uint8, l Lockable) {
 	if t == nil {
 		if !l.granted(op) {
 			panic("kernel: " + op.String() + " would block for ever: no task of this machine is running")
@@ -286,5 +286,5 @@ func (k *Kernel) acquire(t *Task, op Op, sub int, l Lockable) {
 	t.mightSleep(op)
 	k.checkOrder(t, op, sub)
 	k.sched.Acquire(op, l)
-	k.held(t, op, sub, false)
+	k.held(t, op, sub, kind)
 }

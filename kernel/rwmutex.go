@@ -138,7 +138,7 @@ func (rw *RWMutex) lockSlow(sub int) {
 	if skip {
 		return
 	}
-	k.acquire(t, op, sub, rw)
+	k.acquire(t, op, sub, holdLoose, rw)
 	rw.state.Or(rwWriter)
 }
 
@@ -154,7 +154,7 @@ func (rw *RWMutex) rlockSlow(sub int) {
 	if skip {
 		return
 	}
-	k.acquire(t, op, sub, rw)
+	k.acquire(t, op, sub, holdLoose, rw)
 	rw.state.Add(rwReader)
 }
 
@@ -198,7 +198,7 @@ func (rw *RWMutex) trySlow(kind OpKind) bool {
 		rw.state.Add(rwReader)
 	}
 	if t != nil {
-		k.held(t, op, 0, false)
+		k.held(t, op, 0, holdLoose)
 	}
 	return true
 }
@@ -258,7 +258,7 @@ func (rw *RWMutex) unlockDet(kind OpKind) {
 		rw.state.Add(^uint64(rwReader) + 1)
 	}
 	if t != nil {
-		k.released(t, op, false)
+		k.released(t, op)
 		k.sched.Wake(op.Obj, -1)
 	}
 }
@@ -292,9 +292,9 @@ func (rw *RWMutex) Downgrade() {
 	}
 	rw.state.Add(rwReader - rwWriter)
 	if t != nil {
-		k.released(t, op, false)
+		k.released(t, op)
 		op.Kind = OpRLock
-		k.held(t, op, 0, false)
+		k.held(t, op, 0, holdLoose)
 		k.sched.Wake(op.Obj, -1)
 	}
 }

@@ -171,6 +171,9 @@ func (w *World) Main(t *Task, done func(oops *Oops, killed, clean bool)) {
 	}()
 	t.fn(t)
 	if t.k.mode() != ModeDying {
+		if m := t.heldMutex(); m != "" {
+			t.k.recordWarning("WARNING: task "+t.Name+" ends holding "+m, "")
+		}
 		t.end()
 	}
 	clean = true

@@ -54,11 +54,11 @@ func (s *SpinMutex) lockSlow(sub int) {
 		return
 	}
 	if t == nil {
-		k.acquire(nil, op, sub, &s.w)
+		k.acquire(nil, op, sub, holdSpin, &s.w)
 	} else {
 		k.checkOrder(t, op, sub)
 		k.sched.Acquire(op, &s.w)
-		k.held(t, op, sub, true)
+		k.held(t, op, sub, holdSpin)
 	}
 	s.w.state.Or(lockHeld)
 }
@@ -91,7 +91,7 @@ func (s *SpinMutex) TryLock() bool {
 	if s.w.class.k.sched == nil {
 		return s.w.tryLockSlow()
 	}
-	return s.w.tryLockDet(true)
+	return s.w.tryLockDet(holdSpin)
 }
 
 // Unlock gives s back; only the task that took it may.
@@ -109,6 +109,6 @@ func (s *SpinMutex) unlockSlow() {
 	case k.mode() == ModePeek:
 		s.peekUnlock()
 	default:
-		s.w.unlockDet(true)
+		s.w.unlockDet()
 	}
 }

@@ -123,13 +123,10 @@ func (s *Scheduler) goOff() {
 // idle is called when no task is enabled. It reports whether something could be
 // done about that.
 func (s *Scheduler) idle() bool {
-	if s.users == 0 {
-		if s.lost() != nil {
-			s.stuck()
-		}
-		return false
-	}
-	if len(s.alarms) == 0 {
+	switch {
+	case s.users == 0 && s.locked() == nil && (len(s.alarms) > 0 || s.lost() == nil):
+		return false // at rest: kernel threads sleep until somebody needs them
+	case len(s.alarms) == 0:
 		s.stuck()
 		return false
 	}
@@ -137,7 +134,7 @@ func (s *Scheduler) idle() bool {
 	s.goOff()
 	s.rest += s.now - then
 	for _, t := range s.all {
-		if t.asleep && t.alarm.Index == 0 && !s.w.Kthread(t.t) && s.rest-t.since > s.o.HungTask {
+		if t.asleep && t.alarm.Index == 0 && (!s.w.Kthread(t.t) || t.on != nil) && s.rest-t.since > s.o.HungTask {
 			if s.lost() != nil {
 				s.stuck()
 			} else {

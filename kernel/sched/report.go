@@ -3,8 +3,6 @@
 package sched
 
 import (
-	"fmt"
-
 	"kbtrfs/kernel"
 )
 
@@ -13,6 +11,16 @@ import (
 func (s *Scheduler) lost() *Task {
 	for _, t := range s.all {
 		if t.asleep && t.alarm.Index == 0 && s.couldGo(t) {
+			return t
+		}
+	}
+	return nil
+}
+
+// locked finds a task that waits for a lock or a flag: no way to idle.
+func (s *Scheduler) locked() *Task {
+	for _, t := range s.all {
+		if t.on != nil {
 			return t
 		}
 	}
@@ -38,30 +46,11 @@ func (s *Scheduler) stuck() {
 	}
 	n := 0
 	for _, t := range s.all {
-		if !s.w.Kthread(t.t) {
+		if !s.w.Kthread(t.t) || t.on != nil {
 			n++
 		}
 	}
-	s.fail(kernel.ReportDeadlock, "%d tasks are blocked for ever", n)
-}
-
-// holderOf finds tasks that hold what t waits for. Waiting for a condition, t
-// waits for those that said by LockdepAcquire that they owe it: they hold a
-// pseudo-lock of the queue's class.
-func (s *Scheduler) holderOf(t *Task) (found []*Task, what string) {
-	for _, x := range s.all {
-		for _, op := range x.t.Holds() {
-			if op.Class == nil || op.Class != t.op.Class {
-				continue
-			}
-			if op.Obj == t.op.Obj && op.Bit == t.op.Bit || op.Obj == 0 {
-				found = append(found, x)
-				what = op.String()
-				break
-			}
-		}
-	}
-	return found, what
+	s.fail(kernel.ReportDeadlock, "%d of %d tasks are blocked for ever", n, len(s.all))
 }
 
 // cycle walks the wait-for graph from each blocked task and returns the first
@@ -75,12 +64,12 @@ func (s *Scheduler) cycle() []string {
 				return lines[i:]
 			}
 			seen[t] = len(lines)
-			h, what := s.holderOf(t)
+			h := s.w.Holders(t.op)
 			if len(h) == 0 {
 				break
 			}
-			lines = append(lines, fmt.Sprintf("%s waits for %s, held by %s (%s)", t.t.Name, t.op, h[0].t.Name, what))
-			t = h[0]
+			lines = append(lines, t.t.Name+" waits for "+t.op.String()+", held by "+h[0].Name)
+			t, _ = h[0].Sched.(*Task)
 		}
 	}
 	return nil
@@ -101,6 +90,11 @@ func (s *Scheduler) fill(r *kernel.Report) {
 		if t.asleep {
 			tr.Waits = "sleeps in " + tr.Waits
 			tr.Lost = t.alarm.Index == 0 && s.couldGo(t)
+		}
+		for _, h := range s.w.Holders(t.op) {
+			if t.asleep && h.Ended() {
+				tr.Waits += ", which " + h.Name + " holds, who has ended"
+			}
 		}
 		for _, op := range t.t.Holds() {
 			tr.Holds = append(tr.Holds, op.String())

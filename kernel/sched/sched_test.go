@@ -825,3 +825,32 @@ func TestReuse(t *testing.T) {
 		t.Fatal("a used scheduler runs differently")
 	}
 }
+
+// Kernel threads may sleep for ever, but not on a lock; and nobody may end with
+// a mutex.
+func TestKthreadStuckFound(t *testing.T) {
+	r := find(t, 1, kernel.ReportDeadlock, func(k *kernel.Kernel, t *kernel.Task) {
+		var rw kernel.RWMutex
+		rw.Init(k.Class("rw"))
+		rw.Lock()
+		k.KthreadRun("stuck", func(*kernel.Task) { rw.RLock() })
+	})
+	if !strings.Contains(r.Error(), "main holds, who has ended") {
+		t.Error(r)
+	}
+	seeds(t, 20, func(k *kernel.Kernel, t *kernel.Task) { // not stuck: the other one will wake up
+		var rw kernel.RWMutex
+		rw.Init(k.Class("rw"))
+		rw.Lock()
+		k.KthreadRun("first", func(*kernel.Task) { k.Sleep(kernel.Second); rw.Unlock() })
+		k.KthreadRun("second", func(*kernel.Task) { rw.RLock(); rw.RUnlock() })
+	})
+	k, _, rep := run(1, func(k *kernel.Kernel, t *kernel.Task) {
+		var m kernel.Mutex
+		m.Init(k.Class("leaked"))
+		m.Lock()
+	})
+	if w := k.Warnings(); rep != nil || len(w) != 1 || !strings.Contains(w[0], "ends holding leaked") {
+		t.Error(rep, w)
+	}
+}
