@@ -10,7 +10,7 @@ import (
 
 // Expect says what the one who follows a pointer knows of the block behind it.
 //
-//kernel:fs/btrfs/tree-checker.h struct btrfs_tree_parent_check
+//kernel:none mirrors struct btrfs_tree_parent_check
 type Expect struct {
 	Level      int    // AnyLevel if unknown
 	Generation uint64 // 0 if unknown

@@ -13,7 +13,7 @@ import (
 
 // Chunk maps a range of logical addresses.
 //
-//kernel:fs/btrfs/volumes.h struct btrfs_chunk_map
+//kernel:none mirrors struct btrfs_chunk_map
 type Chunk struct {
 	Logical uint64
 	disk.Chunk
