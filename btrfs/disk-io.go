@@ -768,6 +768,8 @@ func (fsInfo *FsInfo) openCtree() (err error) {
 		return err
 	}
 	fsInfo.superForCommit = *super
+	fsInfo.generation = super.Generation
+	fsInfo.lastTransCommitted.Store(super.Generation)
 	fsInfo.setNodesize(super.Nodesize, super.Sectorsize)
 	fsInfo.metadataUUID = super.HeaderFsid()
 	options.MaxInline = min(options.MaxInline, fsInfo.sectorsize)
@@ -811,8 +813,6 @@ func (fsInfo *FsInfo) openCtree() (err error) {
 	if err := fsInfo.readRoots(); err != nil {
 		return err
 	}
-	fsInfo.generation = super.Generation
-	fsInfo.lastTransCommitted.Store(super.Generation)
 	fsInfo.backupRootIndex = fsInfo.findNewestSuperBackup()
 	if fsInfo.uuidRoot != nil && fsInfo.generation == super.UUIDTreeGeneration {
 		fsInfo.fsFlags.Set(BTRFS_FS_UPDATE_UUID_TREE_GEN)
