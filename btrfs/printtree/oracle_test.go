@@ -86,7 +86,7 @@ func compare(t *testing.T, path string) {
 	}
 }
 
-func mkfs(t testing.TB, size int64, args ...string) string {
+func makeTheirs(t testing.TB, size int64, args ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "img")
 	if err := os.WriteFile(path, nil, 0o644); err != nil {
@@ -103,7 +103,7 @@ func TestFreshImages(t *testing.T) {
 	oracle.Need(t, oracle.Progs, oracle.Mkfs)
 	for _, args := range []string{"", "-n 4k", "-n 64k -m single", "-R ^free-space-tree", "-O ^skinny-metadata,^no-holes", "-R quota", "-M", "--csum sha256", "-L name -d dup"} {
 		t.Run(args, func(t *testing.T) {
-			compare(t, mkfs(t, 512<<20, strings.Fields(args)...))
+			compare(t, makeTheirs(t, 512<<20, strings.Fields(args)...))
 		})
 	}
 }
@@ -189,7 +189,7 @@ func TestUsedImages(t *testing.T) {
 	oracle.Need(t, oracle.Progs, oracle.Mkfs, oracle.Kernel)
 	for _, args := range []string{"", "-n 4k -R quota", "-n 64k -O ^no-holes -m single", "-R ^free-space-tree -O ^skinny-metadata", "--csum sha256"} {
 		t.Run(args, func(t *testing.T) {
-			path := mkfs(t, 1<<30, strings.Fields(args)...)
+			path := makeTheirs(t, 1<<30, strings.Fields(args)...)
 			options := ""
 			if strings.Contains(args, "^free-space") {
 				options = "space_cache=v1"

@@ -145,7 +145,7 @@ func randomKey(rng *rand.Rand) disk.Key {
 // Changing any word of any item's text makes it fail.
 func TestSyntheticItems(t *testing.T) {
 	oracle.Need(t, oracle.Progs, oracle.Mkfs)
-	path := mkfs(t, 128<<20, "-n", "64k")
+	path := makeTheirs(t, 128<<20, "-n", "64k")
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	must(t, err)
 	defer f.Close()
