@@ -774,19 +774,6 @@ func (fsInfo *FsInfo) balanceDirty() {
 	}
 }
 
-// runningTransidForWriteback is the transaction whose blocks may be written
-// early: the running one, unless its commit has begun to write them itself.
-//
-//kernel:none our write-back writes one transaction at a time
-func (fsInfo *FsInfo) runningTransidForWriteback() (transid uint64, ok bool) {
-	fsInfo.transLock.Lock()
-	if t := fsInfo.runningTransaction; t != nil && t.state.Load() < TRANS_STATE_COMMIT_DOING {
-		transid, ok = t.transid, true
-	}
-	fsInfo.transLock.Unlock()
-	return transid, ok
-}
-
 // addItemOffset moves the offset of an item; the hot loop of every insertion.
 //
 //kernel:none mirrors btrfs_set_token_item_offset
