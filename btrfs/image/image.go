@@ -86,7 +86,7 @@ func open(src source) (*Image, error) {
 //kernel:none our own
 func (img *Image) Size() uint64 { return img.src.Size() }
 
-// ReadRaw reads bytes of the device.
+// ReadRaw reads bytes of the device: whole sectors, if it is a block device.
 //
 //kernel:none our own
 func (img *Image) ReadRaw(p []byte, physical uint64) error {
