@@ -340,7 +340,7 @@ func TestWalkDamage(t *testing.T) {
 		}
 		return nil
 	}))
-	want := []string{"checksum mismatch", "data of slot 0 end", "referenced twice", "referenced twice"}
+	want := []string{"checksum mismatch", "data of slot 0 end", "referenced twice", "level 1, want 0"}
 	if len(errs) != len(want) {
 		t.Fatalf("got %q", errs)
 	}

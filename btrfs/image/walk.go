@@ -72,13 +72,12 @@ type Visit struct {
 // SkipChildren, returned from a visit to a node, leaves its children out.
 var SkipChildren = errors.New("skip children")
 
-// errVisited is the fate of the second pointer to a block.
-var errVisited = errors.New("block is referenced twice in this tree")
-
 // Walk visits the blocks of a tree, parents before children and left before
 // right. A bad block is visited with Err set and the walk goes on beside it,
-// unless visit returns an error, which ends the walk. No block is read twice,
-// so a walk ends, whatever the pointers say.
+// unless visit returns an error, which ends the walk. A second pointer to a
+// block is an error, so a walk ends, whatever the pointers say. What it
+// remembers for that is one bit for each good block: pointers to nowhere cost
+// nothing.
 //
 //kernel:none our own
 func (img *Image) Walk(root Root, visit func(*Visit) error) error {
@@ -109,14 +108,15 @@ func (w *walker) walk(v Visit, x Expect, depth int) error {
 	}
 	b := w.bufs[depth]
 	v.Level = x.Level
-	if !w.seen.add(v.Bytenr / uint64(w.img.Sectorsize)) {
-		v.Err = &BlockError{v.Bytenr, 0, errVisited.Error()}
-	} else {
-		malformed, err := w.img.readBlock(b, v.Bytenr, x)
-		if v.Err = err; err == nil {
-			v.Block, v.Err = b, malformed
-			v.Level = disk.HeaderLevel(b)
-		}
+	malformed, err := w.img.readBlock(b, v.Bytenr, x)
+	switch {
+	case err != nil:
+		v.Err = err
+	case !w.seen.add(v.Bytenr / uint64(w.img.Sectorsize)):
+		v.Err = &BlockError{v.Bytenr, 0, "block is referenced twice in this tree"}
+	default:
+		v.Block, v.Err = b, malformed
+		v.Level = disk.HeaderLevel(b)
 	}
 	if err := w.visit(&v); err != nil || v.Err != nil || v.Level == 0 {
 		if err == SkipChildren {
