@@ -438,11 +438,11 @@ func TestRefcount(t *testing.T) {
 
 func TestPrintk(t *testing.T) {
 	k := New(Options{})
-	for i := range logLines + 10 {
+	for i := range 3*logLines + 10 {
 		k.Printk("line %d", i)
 	}
 	d := k.Dmesg()
-	if len(d) != logLines || d[0] != "line 10" || d[len(d)-1] != "line 521" {
+	if len(d) != logLines || d[0] != "line 1034" || d[len(d)-1] != "line 1545" {
 		t.Fatalf("%d lines, %q to %q", len(d), d[0], d[len(d)-1])
 	}
 	if k.Tainted() || k.WARN_ON(false, "x") || !k.WARN_ON(true, "odd %d", 3) || !k.Tainted() {

@@ -227,6 +227,111 @@ func TestWaitQueueStress(t *testing.T) {
 	}
 }
 
+// Waiters that really sleep: everything is held long enough that they queue.
+// Fails if a release grants too little or wakes too few.
+func TestQueued(t *testing.T) {
+	k := kernel.New(kernel.Options{})
+	c := k.Class("x")
+	hold := func() { time.Sleep(3 * time.Millisecond) }
+	t.Run("readers", func(t *testing.T) {
+		var rw kernel.RWMutex
+		rw.Init(c)
+		rw.Lock()
+		var in atomic.Int32
+		go func() { hold(); rw.Unlock() }()
+		stress(t, 6, func(int) {
+			rw.RLock()
+			in.Add(1)
+			for in.Load() < 6 { // all of them at once
+				time.Sleep(10 * time.Microsecond)
+			}
+			if rw.TryLock() {
+				t.Error("writer beside readers")
+			}
+			hold()
+			rw.RUnlock()
+		})
+		if rw.IsLocked() {
+			t.Error("readers miscounted")
+		}
+	})
+	t.Run("writers and readers", func(t *testing.T) {
+		var rw kernel.RWMutex
+		rw.Init(c)
+		n := 0
+		rw.Lock()
+		go func() { hold(); rw.Downgrade(); hold(); rw.RUnlock() }()
+		stress(t, 9, func(i int) {
+			if i%3 == 0 {
+				rw.Lock()
+				n++
+				time.Sleep(300 * time.Microsecond)
+				rw.Unlock()
+			} else {
+				rw.RLock()
+				time.Sleep(300 * time.Microsecond)
+				rw.RUnlock()
+			}
+		})
+		if rw.IsLocked() || n != 3 {
+			t.Error("locked", n)
+		}
+	})
+	t.Run("mutex", func(t *testing.T) {
+		var m kernel.Mutex
+		m.Init(c)
+		stress(t, 6, func(int) {
+			for range 3 {
+				m.Lock()
+				time.Sleep(100 * time.Microsecond)
+				m.Unlock()
+			}
+		})
+	})
+	t.Run("bits", func(t *testing.T) {
+		var w kernel.BitWord
+		w.Init(c)
+		w.LockBit(2)
+		w.LockBit(3)
+		go func() { hold(); w.UnlockBit(2); hold(); w.Clear(3); w.WakeUpBit(3) }()
+		stress(t, 9, func(i int) {
+			switch {
+			case i < 3:
+				w.LockBit(2)
+				time.Sleep(300 * time.Microsecond)
+				w.UnlockBit(2)
+			case i < 6:
+				w.WaitOnBit(2)
+			default:
+				w.WaitOnBit(3)
+			}
+		})
+		if w.Load() != 0 {
+			t.Errorf("flags %x", w.Load())
+		}
+	})
+	t.Run("wake one", func(t *testing.T) {
+		var q kernel.WaitQueue
+		q.Init(c)
+		var n, woken atomic.Int32
+		go func() {
+			hold()
+			for i := range int32(4) {
+				n.Store(i + 1)
+				q.WakeUpOne()
+				hold()
+				if woken.Load() != i+1 {
+					t.Errorf("%d woken by %d", woken.Load(), i+1)
+				}
+			}
+		}()
+		stress(t, 4, func(int) {
+			q.WaitEvent(func() bool { return n.Load() > 0 })
+			woken.Add(1)
+		})
+	})
+}
+
 func TestWaitEventTimeout(t *testing.T) {
 	k := kernel.New(kernel.Options{})
 	var q kernel.WaitQueue

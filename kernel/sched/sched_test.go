@@ -305,6 +305,54 @@ func TestTime(t *testing.T) {
 	})
 }
 
+// Alarms go off in the order of their deadlines, whatever was set and stopped
+// in between. Fails if the heap is not repaired after a removal.
+func TestAlarmOrder(t *testing.T) {
+	for seed := range uint64(100) {
+		st := sched.NewRandom(seed)
+		st.Early = 0 // only when nothing else can run: one after the other
+		k := kernel.New(kernel.Options{Scheduler: sched.NewWith(sched.Options{Strategy: st}), Seed: seed})
+		if err := k.Run("main", func(*kernel.Task) { alarms(k) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func alarms(k *kernel.Kernel) {
+	const n = 24
+	var timers [n]kernel.Timer
+	var due [n]int64
+	left := n
+	var q kernel.WaitQueue
+	var s kernel.SpinMutex
+	q.Init(k.Class("q"))
+	s.Init(k.Class("s"))
+	last := int64(0)
+	for i := range timers {
+		timers[i].Init(k.Class("tm"), func() {
+			s.Lock()
+			k.BUG_ON(due[i] < last || k.Now() < due[i], "timer for %d after %d, at %d", due[i], last, k.Now())
+			last = due[i]
+			left--
+			s.Unlock()
+			q.WakeUp()
+		})
+	}
+	for i := range timers {
+		// Far apart, so that only the queue decides, and all in the future.
+		due[i] = k.Now() + int64(k.Rand()%1000+10)*kernel.Second
+		timers[i].Mod(due[i] - k.Now())
+	}
+	for i := 0; i < n; i += 3 {
+		timers[i].Del()
+		left--
+	}
+	k.Sleep(2000 * kernel.Second)
+	s.Lock()
+	k.BUG_ON(left != 0, "%d timers did not fire", left)
+	s.Unlock()
+}
+
 // A timeout and a wake-up race; both outcomes must be seen.
 func TestTimeoutRace(t *testing.T) {
 	got := map[bool]int{}
@@ -691,6 +739,28 @@ func TestABBAWithoutDeadlock(t *testing.T) {
 	w := k.Warnings()
 	if len(w) != 1 || !strings.Contains(w[0], "B -> A -> B") || strings.Count(w[0], "sched_test.go") < 2 {
 		t.Fatalf("%d warnings: %s", len(w), w)
+	}
+}
+
+// A bit lock is given back by whoever finishes the work, so its order says
+// nothing.
+func TestBitLocksHaveNoOrder(t *testing.T) {
+	k, _, r := run(1, func(k *kernel.Kernel, t *kernel.Task) {
+		var m kernel.Mutex
+		var w kernel.BitWord
+		m.Init(k.Class("m"))
+		w.Init(k.Class("page"))
+		for range 2 {
+			w.LockBit(0)
+			m.Lock()
+			w.UnlockBit(0)
+			w.LockBit(0)
+			m.Unlock()
+			w.UnlockBit(0)
+		}
+	})
+	if r != nil || len(k.Warnings()) != 0 {
+		t.Fatal(r, k.Warnings())
 	}
 }
 
