@@ -112,7 +112,7 @@ func (f *allocFs) close() {
 
 func (f *allocFs) commit() {
 	f.t.Helper()
-	trans, err := f.root.AttachTransaction()
+	trans, err := f.root.AttachTransactionBarrier()
 	if err == unix.ENOENT {
 		return
 	}

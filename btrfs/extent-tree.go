@@ -1500,17 +1500,30 @@ func (trans *TransHandle) AllocReservedFileExtent(root *Root, owner, offset uint
 	return trans.abortOn(err)
 }
 
-// initNewBuffer makes the buffer of a new block: locked, with a header.
+// initNewBuffer makes the buffer of a new block: locked, with a header. EAGAIN:
+// somebody still looks at the block that was there before, of another tree or
+// level, and its lock with it.
 //
 //kernel:fs/btrfs/extent-tree.c btrfs_init_new_buffer
 func (trans *TransHandle) initNewBuffer(root *Root, bytenr uint64, level int, owner uint64) (*ExtentBuffer, error) {
 	fsInfo := root.fsInfo
+	class := fsInfo.treeLockClass(owner, level)
 	buf, err := fsInfo.FindCreateTreeBlock(bytenr, owner, level)
+	if err == nil && buf.lock.Class() != class {
+		buf.PutStale()
+		buf, err = fsInfo.FindCreateTreeBlock(bytenr, owner, level)
+	}
 	if err != nil {
 		return nil, err
 	}
-	// A recycled place: whoever knows the old block still has its buffer.
-	buf.TreeLock()
+	if buf.lock.Class() != class {
+		buf.PutStale()
+		return nil, unix.EAGAIN
+	}
+	// Nobody waits for the lock of a new block, so this is no question of order.
+	if !buf.TryTreeLock() {
+		buf.TreeLockNested(BTRFS_NESTING_COW)
+	}
 	trans.CleanTreeBlock(buf)
 	buf.bflags.Clear(EXTENT_BUFFER_STALE)
 	buf.initHeader(level, trans.Transid, owner)
@@ -1534,14 +1547,24 @@ func (trans *TransHandle) AllocTreeBlock(root *Root, parent, rootObjectid uint64
 		return nil, err
 	}
 	var ins disk.Key
-	if err := trans.reserveExtent(root, blocksize, blocksize, emptySize, hint, &ins, false); err != nil {
-		fsInfo.unuseBlockRsv(rsv, blocksize)
-		return nil, err
-	}
-	buf, err := trans.initNewBuffer(root, ins.Objectid, level, rootObjectid)
-	if err != nil {
-		fsInfo.FreeReservedExtent(ins.Objectid, ins.Offset)
-		return nil, err
+	var buf *ExtentBuffer
+	for {
+		if err := trans.reserveExtent(root, blocksize, blocksize, emptySize, hint, &ins, false); err != nil {
+			fsInfo.unuseBlockRsv(rsv, blocksize)
+			return nil, err
+		}
+		if buf, err = trans.initNewBuffer(root, ins.Objectid, level, rootObjectid); err == nil {
+			break
+		}
+		if err != unix.EAGAIN {
+			fsInfo.FreeReservedExtent(ins.Objectid, ins.Offset)
+			return nil, err
+		}
+		// Not before the commit, then. The next place needs a promise of its own.
+		trans.PinReservedExtent(ins.Objectid, ins.Offset)
+		if err := fsInfo.ReserveMetadataBytes(root, rsv, blocksize, BTRFS_RESERVE_FLUSH_EMERGENCY); err != nil {
+			return nil, err
+		}
 	}
 	flags := uint64(0)
 	if parent != 0 {

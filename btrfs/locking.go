@@ -80,11 +80,18 @@ func (c *treeLockClasses) init(k *kernel.Kernel) {
 //
 //kernel:fs/btrfs/locking.c btrfs_set_buffer_lockdep_class
 func (eb *ExtentBuffer) setBufferLockdepClass(objectid uint64, level int) {
+	eb.lock.Init(eb.fsInfo.treeLockClass(objectid, level))
+}
+
+// treeLockClass is the class of the blocks of one tree and level.
+//
+//kernel:none the look-up of btrfs_set_buffer_lockdep_class
+func (fsInfo *FsInfo) treeLockClass(objectid uint64, level int) *kernel.LockClass {
 	i := 0
 	for lockdepKeysets[i].id != 0 && lockdepKeysets[i].id != objectid {
 		i++
 	}
-	eb.lock.Init(eb.fsInfo.lockClasses[i][level])
+	return fsInfo.lockClasses[i][level]
 }
 
 // TreeReadLockNested locks eb for reading under a lockdep subclass.

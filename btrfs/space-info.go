@@ -306,6 +306,16 @@ func (spaceInfo *SpaceInfo) flushSpace(state int) error {
 		}
 		return err
 	case COMMIT_TRANS:
+		// Without anything freed a commit brings nothing.
+		spaceInfo.lock.Lock()
+		pinned := spaceInfo.bytesPinned
+		spaceInfo.lock.Unlock()
+		fsInfo.allocMutex.Lock()
+		queued := fsInfo.pendingDel.len()
+		fsInfo.allocMutex.Unlock()
+		if pinned == 0 && queued == 0 {
+			return nil
+		}
 		trans, err := fsInfo.extentRoot.JoinTransaction()
 		if err != nil {
 			return err
