@@ -16,8 +16,9 @@ import (
 // Reservations (inode.go, delalloc-space.go): outstandingExtents is the number
 // of extents that buffered data of this file may still become, reservedExtents
 // the number for which metadata space is held, csumBytes the bytes whose
-// checksums are not in the csum tree yet; all three under ILock, all three zero
-// when the inode is destroyed.
+// checksums are not in the csum tree yet, reservedCsumLeaves the csum leaves for
+// which metadata space is held; all under ILock, all zero when the inode is
+// destroyed.
 //
 //kernel:fs/btrfs/btrfs_inode.h struct btrfs_inode
 type Inode struct {
@@ -26,10 +27,9 @@ type Inode struct {
 	root     *Root
 	location disk.Key // key of the inode item
 
-	ioTree        ExtentIOTree // EXTENT_LOCKED, EXTENT_DELALLOC, ... of the file's bytes
-	ioFailureTree ExtentIOTree
-	extentTree    ExtentMapTree // cached file extents
-	orderedTree   OrderedInodeTree
+	ioTree      ExtentIOTree  // EXTENT_LOCKED, EXTENT_DELALLOC, ... of the file's bytes
+	extentTree  ExtentMapTree // cached file extents
+	orderedTree OrderedInodeTree
 
 	delallocMutex kernel.Mutex // serialises metadata reservation of one inode
 
@@ -47,6 +47,7 @@ type Inode struct {
 	csumBytes          uint64
 	outstandingExtents uint32
 	reservedExtents    uint32
+	reservedCsumLeaves uint32
 
 	delallocEntry kernel.Entry[Inode] // root.delallocInodes
 	delayedIput   kernel.Entry[Inode] // fsInfo.delayedIputs

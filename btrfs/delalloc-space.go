@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package btrfs
+
+import (
+	"kbtrfs/btrfs/disk"
+	"kbtrfs/kernel"
+)
+
+// Space for buffered data.
+//
+// A write(2) must say ENOSPC; the flusher, minutes later, has nobody to say it
+// to. So everything that writing the data back can need is reserved before the
+// first page is touched, and travels with the data:
+//
+//	data bytes    space_info(data).bytesMayUse += len. Given back by the clear
+//	              hook when EXTENT_DELALLOC goes: because the extent has been
+//	              reserved by then, or because the data has been thrown away.
+//	metadata      one file extent item for each outstanding extent, the csum
+//	              leaves for csumBytes, and one inode item as long as anything is
+//	              outstanding. Held by delallocBlockRsv.
+//
+// outstandingExtents counts the units: +1 for a running write, which the first
+// delalloc state that it makes takes over; +1 for each further state, whether
+// set or split; -1 when states merge. When a state becomes an ordered extent the
+// unit goes on to that, and finish_ordered_io drops it. reservedExtents is for
+// how many metadata is held; it never exceeds outstandingExtents for longer than
+// it takes to give the difference back.
+//
+//	Σ outstandingExtents = running writes + delalloc states + ordered extents
+//	bytesMayUse(data)    = bytes of running writes + delalloc bytes with a reservation
+//
+// Reserving may write data back and commit: no page, range or tree lock may be
+// held, and no transaction handle.
+
+// Runtime flags of an inode, those of the data path.
+const (
+	BTRFS_INODE_DELALLOC_META_RESERVED = iota // delallocBlockRsv holds this inode's item; ILock
+	BTRFS_INODE_IN_DELALLOC_LIST              // on root.delallocInodes; delallocLock
+	btrfsInodeRuntimeData                     // first flag of the other files
+)
+
+// dataState is what the data path keeps in FsInfo.
+//
+//kernel:none part of struct btrfs_fs_info
+type dataState struct {
+	delallocRootLock kernel.SpinMutex
+	delallocRoots    kernel.List[Root] // roots with delalloc inodes
+	orderedRootLock  kernel.SpinMutex
+	orderedRoots     kernel.List[Root] // roots with ordered extents
+
+	orderedOperationsMutex kernel.Mutex // one waits for all ordered extents of a root at a time
+
+	delallocBytes    kernel.AtomicInt64
+	orderedAlive     kernel.AtomicInt64 // leak detector
+	delallocBlockRsv BlockRsv
+
+	delayedIputLock kernel.SpinMutex
+	delayedIputs    kernel.List[Inode]
+
+	orderedFlagsClass *kernel.LockClass
+	orderedWaitClass  *kernel.LockClass
+
+	dataBios   kernel.Pool[dataBio]
+	writeState kernel.Pool[bufferedWrite]
+}
+
+// initDataState makes the locks of the data path; initDataSpace ties the
+// delalloc reserve to the metadata space when that is known.
+//
+//kernel:none part of btrfs_init_fs_info
+func (fsInfo *FsInfo) initDataState() {
+	k := fsInfo.k
+	fsInfo.delallocRootLock.Init(k.Class("delalloc_root_lock"))
+	fsInfo.orderedRootLock.Init(k.Class("ordered_root_lock"))
+	fsInfo.orderedOperationsMutex.Init(k.Class("ordered_operations_mutex"))
+	fsInfo.delayedIputLock.Init(k.Class("delayed_iput_lock"))
+	fsInfo.orderedFlagsClass = k.Class("ordered_extent.flags")
+	fsInfo.orderedWaitClass = k.Class("ordered extent")
+	fsInfo.dataBios.Init(k)
+	fsInfo.writeState.Init(k)
+	fsInfo.delallocBlockRsv.init(fsInfo, BTRFS_BLOCK_RSV_DELALLOC)
+}
+
+//kernel:none part of btrfs_init_global_block_rsv
+func (fsInfo *FsInfo) initDataSpace() {
+	fsInfo.delallocBlockRsv.spaceInfo = fsInfo.findSpaceInfo(disk.BTRFS_BLOCK_GROUP_METADATA)
+}
+
+// checkDataLeaks is called at umount, when nothing may be left.
+//
+//kernel:none the WARN_ONs of close_ctree
+func (fsInfo *FsInfo) checkDataLeaks() {
+	k := fsInfo.k
+	if fsInfo.fsState.Test(BTRFS_FS_STATE_ERROR) {
+		return // what could not be written was dropped
+	}
+	rsv := &fsInfo.delallocBlockRsv
+	k.WARN_ON(fsInfo.delallocBytes.Load() != 0, "BTRFS: at umount delalloc count %d", fsInfo.delallocBytes.Load())
+	k.WARN_ON(fsInfo.orderedAlive.Load() != 0, "BTRFS: at umount %d ordered extents", fsInfo.orderedAlive.Load())
+	k.WARN_ON(rsv.size != 0 || rsv.reserved != 0, "BTRFS: at umount delalloc reserve size %d reserved %d", rsv.size, rsv.reserved)
+	k.WARN_ON(!fsInfo.delallocRoots.Empty() || !fsInfo.orderedRoots.Empty(), "BTRFS: at umount roots with delalloc or ordered extents")
+}
+
+// checkDataFreeSpace reserves bytes of data space.
+//
+//kernel:fs/btrfs/delalloc-space.c btrfs_check_data_free_space
+func (inode *Inode) checkDataFreeSpace(bytes uint64) error {
+	return inode.root.fsInfo.ReserveDataBytes(bytes)
+}
+
+// freeReservedDataSpace gives bytes of data space back.
+//
+//kernel:fs/btrfs/delalloc-space.c btrfs_free_reserved_data_space
+func (inode *Inode) freeReservedDataSpace(bytes uint64) {
+	inode.root.fsInfo.FreeReservedDataSpace(bytes)
+}
+
+// dropOutstandingExtent takes one unit away and returns for how many items
+// metadata may be given back. ILock is held.
+//
+//kernel:fs/btrfs/extent-tree.c drop_outstanding_extent @v3.12
+func (inode *Inode) dropOutstandingExtent() (dropped int) {
+	if inode.root.fsInfo.k.WARN_ON(inode.outstandingExtents == 0, "BTRFS: root %d inode %d has no outstanding extent to drop",
+		inode.root.Objectid(), inode.location.Objectid) {
+		return 0
+	}
+	inode.outstandingExtents--
+	if inode.outstandingExtents == 0 && inode.runtimeFlags.TestAndClear(BTRFS_INODE_DELALLOC_META_RESERVED) {
+		dropped = 1
+	}
+	if inode.outstandingExtents < inode.reservedExtents {
+		dropped += int(inode.reservedExtents - inode.outstandingExtents)
+		inode.reservedExtents = inode.outstandingExtents
+	}
+	return dropped
+}
+
+// csumLeaves is the number of csum tree leaves that the sums of bytes of data
+// fill.
+//
+//kernel:fs/btrfs/extent-tree.c btrfs_csum_bytes_to_leaves
+func (fsInfo *FsInfo) csumLeaves(bytes uint64) int {
+	perLeaf := uint64(fsInfo.nodesize-disk.SizeofHeader-disk.SizeofItem) / crcSize
+	return int((bytes/uint64(fsInfo.sectorsize) + perLeaf - 1) / perLeaf)
+}
+
+// dropReservedCsums returns for how many csum leaves metadata may be given back
+// after csumBytes has become smaller. ILock is held.
+//
+//kernel:none the second half of calc_csum_metadata_size, which counts leaves by difference
+func (inode *Inode) dropReservedCsums() (dropped int) {
+	if leaves := uint32(inode.root.fsInfo.csumLeaves(inode.csumBytes)); leaves < inode.reservedCsumLeaves {
+		dropped = int(inode.reservedCsumLeaves - leaves)
+		inode.reservedCsumLeaves = leaves
+	}
+	return dropped
+}
+
+// delallocReserveMetadata reserves what writing numBytes of data back will need.
+// delallocMutex keeps two writers of one inode from both reserving for what one
+// of them has just reserved.
+//
+//kernel:fs/btrfs/delalloc-space.c btrfs_delalloc_reserve_metadata
+func (inode *Inode) delallocReserveMetadata(numBytes uint64) error {
+	fsInfo := inode.root.fsInfo
+	rsv := &fsInfo.delallocBlockRsv
+
+	inode.delallocMutex.Lock()
+	inode.ILock.Lock()
+	inode.outstandingExtents++
+	nrExtents, nrCsums, extra := 0, 0, 0
+	if inode.outstandingExtents > inode.reservedExtents {
+		nrExtents = int(inode.outstandingExtents - inode.reservedExtents)
+	}
+	if !inode.runtimeFlags.Test(BTRFS_INODE_DELALLOC_META_RESERVED) {
+		extra = 1
+	}
+	inode.csumBytes += numBytes
+	if inode.flags&disk.BTRFS_INODE_NODATASUM == 0 {
+		nrCsums = max(0, fsInfo.csumLeaves(inode.csumBytes)-int(inode.reservedCsumLeaves))
+	}
+	inode.ILock.Unlock()
+
+	toReserve := fsInfo.CalcTransMetadataSize(nrExtents + nrCsums + extra)
+	if toReserve > 0 {
+		if err := fsInfo.ReserveMetadataBytes(inode.root, rsv, toReserve, BTRFS_RESERVE_FLUSH_ALL); err != nil {
+			inode.delallocMutex.Unlock()
+			inode.delallocReleaseMetadata(numBytes)
+			return err
+		}
+	}
+	inode.ILock.Lock()
+	if extra > 0 {
+		inode.runtimeFlags.Set(BTRFS_INODE_DELALLOC_META_RESERVED)
+	}
+	inode.reservedExtents += uint32(nrExtents)
+	inode.reservedCsumLeaves += uint32(nrCsums)
+	inode.ILock.Unlock()
+	if toReserve > 0 {
+		rsv.addBytes(toReserve, true)
+	}
+	inode.delallocMutex.Unlock()
+	return nil
+}
+
+// delallocReleaseMetadata gives one unit and the metadata for numBytes of data
+// back: after the ordered extent is finished, or the data is gone.
+//
+//kernel:fs/btrfs/delalloc-space.c btrfs_delalloc_release_metadata
+func (inode *Inode) delallocReleaseMetadata(numBytes uint64) {
+	fsInfo := inode.root.fsInfo
+	inode.ILock.Lock()
+	dropped := inode.dropOutstandingExtent()
+	inode.csumBytes -= min(numBytes, inode.csumBytes)
+	dropped += inode.dropReservedCsums()
+	inode.ILock.Unlock()
+	if dropped > 0 {
+		fsInfo.delallocBlockRsv.Release(fsInfo.CalcTransMetadataSize(dropped))
+	}
+}
+
+// delallocReserveSpace reserves data and metadata for numBytes.
+//
+//kernel:fs/btrfs/delalloc-space.c btrfs_delalloc_reserve_space
+func (inode *Inode) delallocReserveSpace(numBytes uint64) error {
+	if err := inode.checkDataFreeSpace(numBytes); err != nil {
+		return err
+	}
+	if err := inode.delallocReserveMetadata(numBytes); err != nil {
+		inode.freeReservedDataSpace(numBytes)
+		return err
+	}
+	return nil
+}
+
+// delallocReleaseSpace undoes delallocReserveSpace.
+//
+//kernel:fs/btrfs/delalloc-space.c btrfs_delalloc_release_space
+func (inode *Inode) delallocReleaseSpace(numBytes uint64) {
+	inode.delallocReleaseMetadata(numBytes)
+	inode.freeReservedDataSpace(numBytes)
+}

@@ -1,0 +1,1599 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package btrfs
+
+import (
+	"golang.org/x/sys/unix"
+
+	"kbtrfs/btrfs/disk"
+	"kbtrfs/kernel/mm"
+	"kbtrfs/vfs"
+	"kbtrfs/workqueue"
+)
+
+// The half of inode.c that moves data: from dirty pages to extents
+// (run_delalloc_range, finish_ordered_io), from extents to pages (get_extent),
+// and away (truncate, invalidatepage).
+//
+// Locks, outer to inner:
+//
+//	i_mutex
+//	  space reservation                delallocMutex; may write back and commit
+//	    page locks, ascending
+//	      EXTENT_LOCKED, ascending
+//	        a transaction handle       join only: start could wait for a commit
+//	          tree block locks           that waits for us
+//	            extentTree.lock, orderedTree.lock
+//	              ioTree.lock -> ILock -> rsv and space_info locks
+//	    root.delallocLock -> delallocRootLock
+//	    root.orderedExtentLock -> orderedRootLock
+//
+// A finisher of an ordered extent takes the extent lock and joins a transaction;
+// so nobody waits for an ordered extent with an extent lock, a page lock in its
+// range, or a handle.
+
+// initData readies the parts of a new inode that hold data.
+//
+//kernel:none part of btrfs_alloc_inode
+func (inode *Inode) initData() {
+	fsInfo := inode.root.fsInfo
+	k := fsInfo.k
+	inode.ioTree.Init(k, IO_TREE_INODE_IO, nil)
+	if inode.IsReg() {
+		inode.ioTree.ops = inode
+		inode.Data.AOps = aops
+	}
+	inode.extentTree.Init(k)
+	inode.orderedTree.Init(k)
+	inode.delallocMutex.Init(k.Class("delalloc_mutex"))
+	inode.delallocEntry.Init(inode)
+	inode.delayedIput.Init(inode)
+}
+
+// initData readies the lists of a new root.
+//
+//kernel:none part of __setup_root
+func (root *Root) initData() {
+	k := root.fsInfo.k
+	root.delallocLock.Init(k.Class("delalloc_lock"))
+	root.delallocRoot.Init(root)
+	root.orderedExtentLock.Init(k.Class("ordered_extent_lock"))
+	root.orderedRoot.Init(root)
+}
+
+// destroyData is called when an inode is freed: nothing may be left.
+//
+//kernel:fs/btrfs/inode.c btrfs_destroy_inode
+func (inode *Inode) destroyData() {
+	if inode.root == nil {
+		return
+	}
+	fsInfo := inode.root.fsInfo
+	k := fsInfo.k
+	ino, objectid := inode.location.Objectid, inode.root.Objectid()
+	k.WARN_ON(inode.Data.NrPages() != 0, "BTRFS: root %d inode %d destroyed with %d pages", objectid, ino, inode.Data.NrPages())
+	k.WARN_ON(inode.outstandingExtents != 0, "BTRFS: root %d inode %d destroyed with %d outstanding extents", objectid, ino, inode.outstandingExtents)
+	k.WARN_ON(inode.reservedExtents != 0, "BTRFS: root %d inode %d destroyed with %d reserved extents", objectid, ino, inode.reservedExtents)
+	k.WARN_ON(inode.reservedCsumLeaves != 0, "BTRFS: root %d inode %d destroyed with %d reserved csum leaves", objectid, ino, inode.reservedCsumLeaves)
+	k.WARN_ON(inode.delallocBytes != 0, "BTRFS: root %d inode %d destroyed with %d delalloc bytes", objectid, ino, inode.delallocBytes)
+	k.WARN_ON(inode.csumBytes != 0, "BTRFS: root %d inode %d destroyed with %d csum bytes", objectid, ino, inode.csumBytes)
+	for {
+		ordered := inode.LookupFirstOrderedExtent(noOffset)
+		if ordered == nil {
+			break
+		}
+		k.WARN_ON(true, "BTRFS: root %d inode %d destroyed with an ordered extent %d+%d", objectid, ino, ordered.fileOffset, ordered.len)
+		inode.RemoveOrderedExtent(ordered)
+		ordered.refs.DecAndTest()
+		ordered.refs.DecAndTest()
+		fsInfo.orderedAlive.Add(-1)
+	}
+	inode.extentTree.DropExtentMapRange(0, noOffset, false)
+	inode.ioTree.ReleaseTree()
+}
+
+// insertInlineExtent puts the first size bytes of page into the tree.
+//
+//kernel:fs/btrfs/inode.c insert_inline_extent
+func (inode *Inode) insertInlineExtent(trans *TransHandle, page *mm.Page, size uint64) error {
+	root := inode.root
+	path := NewPath()
+	defer path.Free()
+	key := disk.Key{Objectid: inode.location.Objectid, Type: disk.BTRFS_EXTENT_DATA_KEY}
+	if err := root.InsertEmptyItem(trans, path, &key, uint32(disk.BTRFS_FILE_EXTENT_INLINE_DATA_START+size)); err != nil {
+		return err
+	}
+	leaf := path.Nodes[0]
+	item := leaf.ItemData(path.Slots[0])
+	fi := disk.FileExtentItem{Generation: trans.Transid, RamBytes: size, Type: disk.BTRFS_FILE_EXTENT_INLINE}
+	fi.Encode(item)
+	copy(item[disk.BTRFS_FILE_EXTENT_INLINE_DATA_START:], page.Data[:size])
+	root.fsInfo.MarkBufferDirty(leaf)
+	path.Release()
+
+	// The page is locked, so nobody extends the file beyond it meanwhile.
+	inode.AddBytes(int64(size))
+	inode.orderedTree.lock.Lock()
+	inode.diskISize = uint64(inode.ISize())
+	inode.orderedTree.lock.Unlock()
+	return root.UpdateInode(trans, inode)
+}
+
+// cowFileRangeInline stores a small file in the tree itself. done false: it is
+// not small, or does not fit; the caller goes on with a real extent.
+//
+//kernel:fs/btrfs/inode.c cow_file_range_inline
+func (inode *Inode) cowFileRangeInline(lockedPage *mm.Page, start, end uint64) (done bool, err error) {
+	root := inode.root
+	fsInfo := root.fsInfo
+	iSize := uint64(inode.ISize())
+	size := min(end+1, iSize)
+	if start > 0 || size == 0 || size >= pageSize || end+1 < iSize || size > uint64(fsInfo.mountOpt.MaxInline) ||
+		size > uint64(fsInfo.nodesize)-disk.SizeofHeader-disk.SizeofItem-disk.BTRFS_FILE_EXTENT_INLINE_DATA_START {
+		return false, nil
+	}
+	trans, err := root.JoinTransaction()
+	if err != nil {
+		return false, err
+	}
+	trans.blockRsv = &fsInfo.delallocBlockRsv
+	err = trans.DropExtents(root, inode, 0, alignUp(end+1, uint64(fsInfo.sectorsize)), true)
+	if err == nil {
+		err = inode.insertInlineExtent(trans, lockedPage, size)
+	}
+	if err != nil {
+		trans.Abort(err)
+		trans.End()
+		return false, err
+	}
+	inode.delallocReleaseMetadata(end + 1 - start)
+	inode.extentTree.DropExtentMapRange(0, alignUp(end+1, uint64(fsInfo.sectorsize))-1, false)
+	return true, trans.End()
+}
+
+// getExtentAllocationHint is where a file's next extent would best be.
+//
+//kernel:fs/btrfs/inode.c get_extent_allocation_hint
+func (inode *Inode) getExtentAllocationHint(start, numBytes uint64) uint64 {
+	tree := &inode.extentTree
+	tree.lock.Lock()
+	defer tree.lock.Unlock()
+	em := tree.first(start)
+	if em == nil {
+		if last := tree.root.Last(); last != nil {
+			em = last.Owner()
+		}
+	}
+	if em != nil && !em.onDisk() {
+		em = tree.root.First().Owner()
+	}
+	if em != nil && em.onDisk() {
+		return em.blockStart
+	}
+	return 0
+}
+
+// delallocFailed are the page operations and bits for a range that will not be
+// written: everything is given back as if it had been.
+const (
+	delallocFailedOps  = PAGE_UNLOCK | PAGE_CLEAR_DIRTY | PAGE_SET_WRITEBACK | PAGE_END_WRITEBACK
+	delallocFailedBits = EXTENT_LOCKED | EXTENT_DELALLOC | EXTENT_DEFRAG | EXTENT_DO_ACCOUNTING
+)
+
+// cowFileRange gives the locked delalloc range start..end new extents: as few as
+// free space allows. It unlocks the range, and all pages but lockedPage unless
+// pageStarted: then the I/O of all of them is over already.
+//
+//kernel:fs/btrfs/inode.c cow_file_range
+func (inode *Inode) cowFileRange(lockedPage *mm.Page, start, end uint64) (pageStarted bool, nrWritten int64, err error) {
+	root := inode.root
+	fsInfo := root.fsInfo
+	numBytes := alignUp(end-start+1, uint64(fsInfo.sectorsize))
+
+	if start == 0 {
+		done, err := inode.cowFileRangeInline(lockedPage, start, end)
+		if err != nil {
+			inode.extentClearUnlockDelalloc(start, end, lockedPage, delallocFailedBits, delallocFailedOps)
+			return false, 0, err
+		}
+		if done {
+			inode.extentClearUnlockDelalloc(start, end, nil, EXTENT_LOCKED|EXTENT_DELALLOC|EXTENT_DEFRAG,
+				PAGE_UNLOCK|PAGE_CLEAR_DIRTY|PAGE_SET_WRITEBACK|PAGE_END_WRITEBACK)
+			return true, int64((end - start + pageSize) >> pageShift), nil
+		}
+	}
+
+	allocHint := inode.getExtentAllocationHint(start, numBytes)
+	inode.extentTree.DropExtentMapRange(start, start+numBytes-1, false)
+	for numBytes > 0 {
+		var ins disk.Key
+		err := fsInfo.ReserveExtent(root, numBytes, uint64(fsInfo.sectorsize), 0, allocHint, &ins, true)
+		if err != nil {
+			inode.extentClearUnlockDelalloc(start, end, lockedPage, delallocFailedBits, delallocFailedOps)
+			return false, 0, err
+		}
+		em := ExtentMap{
+			start:        start,
+			len:          ins.Offset,
+			origStart:    start,
+			origBlockLen: ins.Offset,
+			ramBytes:     ins.Offset,
+			blockStart:   ins.Objectid,
+			blockLen:     ins.Offset,
+			generation:   noOffset,
+			flags:        EXTENT_FLAG_PINNED,
+		}
+		inode.extentTree.ReplaceExtentMapRange(&em)
+		inode.AddOrderedExtent(start, ins.Objectid, ins.Offset, ins.Offset, btrfsOrderedRegular, disk.BTRFS_COMPRESS_NONE)
+
+		inode.extentClearUnlockDelalloc(start, start+ins.Offset-1, lockedPage,
+			EXTENT_LOCKED|EXTENT_DELALLOC, PAGE_UNLOCK|PAGE_SET_PRIVATE2)
+		numBytes -= ins.Offset
+		allocHint = ins.Objectid + ins.Offset
+		start += ins.Offset
+	}
+	return false, 0, nil
+}
+
+// csumExistInRange reports whether a sector of the disk range has a checksum.
+//
+//kernel:fs/btrfs/inode.c csum_exist_in_range
+func (fsInfo *FsInfo) csumExistInRange(bytenr, numBytes uint64) (bool, error) {
+	list, err := fsInfo.LookupCsumsRange(bytenr, bytenr+numBytes-1)
+	return len(list) > 0, err
+}
+
+// canNocowFileExtent decides whether the file extent item fi at key may be
+// written in place, from offset on: it must be plain, unshared, and without
+// checksums, which could not change at the same moment as the data. Extents of
+// fallocate qualify in any file, others only with force (NODATACOW).
+//
+//kernel:fs/btrfs/inode.c can_nocow_file_extent
+func (inode *Inode) canNocowFileExtent(key *disk.Key, fi *disk.FileExtentItem, offset, numBytes uint64, force bool) (bool, error) {
+	root := inode.root
+	if fi.Type == disk.BTRFS_FILE_EXTENT_INLINE || fi.DiskBytenr == 0 ||
+		fi.Compression != 0 || fi.Encryption != 0 || fi.OtherEncoding != 0 {
+		return false, nil
+	}
+	if fi.Type == disk.BTRFS_FILE_EXTENT_REG && !force {
+		return false, nil
+	}
+	shared, err := root.CrossRefExist(inode.location.Objectid, key.Offset-fi.Offset, fi.DiskBytenr)
+	if err != nil || shared {
+		return false, err
+	}
+	exist, err := root.fsInfo.csumExistInRange(fi.DiskBytenr+fi.Offset+offset-key.Offset, numBytes)
+	return !exist, err
+}
+
+// fileExtentAt returns the file extent item that covers offset, or the next one
+// behind it up to end (inclusive).
+//
+//kernel:none the search that run_delalloc_nocow and can_nocow_extent begin with
+func (inode *Inode) fileExtentAt(offset, end uint64) (key disk.Key, fi disk.FileExtentItem, extentEnd uint64, found bool, err error) {
+	root := inode.root
+	path := NewPath()
+	defer path.Free()
+	exact, err := root.LookupFileExtent(nil, path, inode.location.Objectid, offset, 0)
+	if err != nil {
+		return
+	}
+	if !exact && path.Slots[0] > 0 {
+		path.Slots[0]--
+	}
+	for {
+		leaf := path.Nodes[0]
+		if path.Slots[0] >= leaf.Nritems() {
+			var ok bool
+			if ok, err = root.NextLeaf(path); err != nil || !ok {
+				return
+			}
+			continue
+		}
+		key = leaf.ItemKey(path.Slots[0])
+		if key.Objectid > inode.location.Objectid || key.Objectid == inode.location.Objectid &&
+			(key.Type > disk.BTRFS_EXTENT_DATA_KEY || key.Type == disk.BTRFS_EXTENT_DATA_KEY && key.Offset > end) {
+			return
+		}
+		if key.Objectid == inode.location.Objectid && key.Type == disk.BTRFS_EXTENT_DATA_KEY {
+			fi.Decode(leaf.ItemData(path.Slots[0]))
+			if extentEnd = root.fileExtentEnd(&key, &fi); extentEnd > offset {
+				found = true
+				return
+			}
+		}
+		path.Slots[0]++
+	}
+}
+
+// fileExtentEnd is the first file byte behind the item, rounded up to a sector.
+//
+//kernel:fs/btrfs/file-item.c btrfs_file_extent_end
+func (root *Root) fileExtentEnd(key *disk.Key, fi *disk.FileExtentItem) uint64 {
+	if fi.Type == disk.BTRFS_FILE_EXTENT_INLINE {
+		return alignUp(rangeEnd(key.Offset, fi.RamBytes), uint64(root.fsInfo.sectorsize))
+	}
+	return rangeEnd(key.Offset, fi.NumBytes)
+}
+
+// canNocowExtent reports how many bytes from offset on can be written without
+// allocating data space.
+//
+//kernel:fs/btrfs/inode.c can_nocow_extent
+func (inode *Inode) canNocowExtent(offset, numBytes uint64) (uint64, error) {
+	key, fi, extentEnd, found, err := inode.fileExtentAt(offset, offset)
+	if err != nil || !found {
+		return 0, err
+	}
+	numBytes = min(numBytes, extentEnd-offset)
+	ok, err := inode.canNocowFileExtent(&key, &fi, offset, numBytes, inode.flags&disk.BTRFS_INODE_NODATACOW != 0)
+	if err != nil || !ok {
+		return 0, err
+	}
+	return numBytes, nil
+}
+
+// runDelallocNocow writes in place where that is allowed and copies on write
+// elsewhere.
+//
+//kernel:fs/btrfs/inode.c run_delalloc_nocow
+func (inode *Inode) runDelallocNocow(lockedPage *mm.Page, start, end uint64, force bool) (pageStarted bool, nrWritten int64, err error) {
+	cowStart := noOffset
+	cur := start
+	fail := func(err error) (bool, int64, error) {
+		from := min(cur, cowStart)
+		if from <= end {
+			inode.extentClearUnlockDelalloc(from, end, lockedPage, delallocFailedBits, delallocFailedOps)
+		}
+		return false, 0, err
+	}
+	for cur <= end {
+		key, fi, extentEnd, found, err := inode.fileExtentAt(cur, end)
+		if err != nil {
+			return fail(err)
+		}
+		if !found {
+			cowStart = min(cowStart, cur)
+			break
+		}
+		if key.Offset > cur { // a hole
+			cowStart = min(cowStart, cur)
+			cur = key.Offset
+			continue
+		}
+		numBytes := min(end+1, extentEnd) - cur
+		nocow, err := inode.canNocowFileExtent(&key, &fi, cur, numBytes, force)
+		if err != nil {
+			return fail(err)
+		}
+		if !nocow {
+			cowStart = min(cowStart, cur)
+			cur = extentEnd
+			continue
+		}
+		if cowStart != noOffset {
+			_, _, err := inode.cowFileRange(lockedPage, cowStart, cur-1)
+			cowStart = noOffset
+			if err != nil {
+				return fail(err)
+			}
+		}
+		diskBytenr := fi.DiskBytenr + fi.Offset + cur - key.Offset
+		typ := BTRFS_ORDERED_NOCOW
+		if fi.Type == disk.BTRFS_FILE_EXTENT_PREALLOC {
+			em := ExtentMap{
+				start:        cur,
+				len:          numBytes,
+				origStart:    key.Offset - fi.Offset,
+				origBlockLen: fi.DiskNumBytes,
+				ramBytes:     fi.RamBytes,
+				blockStart:   diskBytenr,
+				blockLen:     numBytes,
+				generation:   noOffset,
+				flags:        EXTENT_FLAG_PINNED | EXTENT_FLAG_FILLING,
+			}
+			inode.extentTree.ReplaceExtentMapRange(&em)
+			typ = BTRFS_ORDERED_PREALLOC
+		}
+		inode.AddOrderedExtent(cur, diskBytenr, numBytes, numBytes, typ, disk.BTRFS_COMPRESS_NONE)
+		inode.extentClearUnlockDelalloc(cur, cur+numBytes-1, lockedPage, EXTENT_LOCKED|EXTENT_DELALLOC, PAGE_UNLOCK|PAGE_SET_PRIVATE2)
+		cur += numBytes
+	}
+	if cowStart != noOffset {
+		return inode.cowFileRange(lockedPage, cowStart, end)
+	}
+	return false, 0, nil
+}
+
+// runDelallocRange finds disk space for the locked delalloc range start..end.
+// pageStarted: lockedPage is unlocked and needs nothing more. On an error the
+// range and all pages but lockedPage have been unlocked and given up.
+//
+//kernel:fs/btrfs/inode.c btrfs_run_delalloc_range
+func (inode *Inode) runDelallocRange(lockedPage *mm.Page, start, end uint64) (pageStarted bool, nrWritten int64, err error) {
+	switch {
+	case inode.flags&disk.BTRFS_INODE_NODATACOW != 0:
+		return inode.runDelallocNocow(lockedPage, start, end, true)
+	case inode.flags&disk.BTRFS_INODE_PREALLOC != 0:
+		return inode.runDelallocNocow(lockedPage, start, end, false)
+	}
+	return inode.cowFileRange(lockedPage, start, end)
+}
+
+// SplitExtentHook: a delalloc state becomes two.
+//
+//kernel:fs/btrfs/inode.c btrfs_split_extent_hook @v3.12
+func (inode *Inode) SplitExtentHook(orig *ExtentState, split uint64) {
+	if orig.state&EXTENT_DELALLOC == 0 {
+		return
+	}
+	inode.ILock.Lock()
+	inode.outstandingExtents++
+	inode.ILock.Unlock()
+}
+
+// MergeExtentHook: two delalloc states become one, as in sequential writing.
+//
+//kernel:fs/btrfs/inode.c btrfs_merge_extent_hook @v3.12
+func (inode *Inode) MergeExtentHook(new, other *ExtentState) {
+	if other.state&EXTENT_DELALLOC == 0 {
+		return
+	}
+	inode.ILock.Lock()
+	inode.outstandingExtents--
+	inode.ILock.Unlock()
+}
+
+//kernel:fs/btrfs/inode.c btrfs_add_delalloc_inodes @v3.12
+func (root *Root) addDelallocInode(inode *Inode) {
+	root.delallocLock.Lock()
+	if !inode.delallocEntry.Listed() {
+		root.delallocInodes.PushBack(&inode.delallocEntry)
+		inode.runtimeFlags.Set(BTRFS_INODE_IN_DELALLOC_LIST)
+		root.nrDelallocInodes++
+		if root.nrDelallocInodes == 1 {
+			root.fsInfo.delallocRootLock.Lock()
+			root.fsInfo.delallocRoots.PushBack(&root.delallocRoot)
+			root.fsInfo.delallocRootLock.Unlock()
+		}
+	}
+	root.delallocLock.Unlock()
+}
+
+//kernel:fs/btrfs/inode.c btrfs_del_delalloc_inode
+func (root *Root) delDelallocInode(inode *Inode) {
+	root.delallocLock.Lock()
+	if inode.delallocEntry.Listed() {
+		inode.delallocEntry.Remove()
+		inode.runtimeFlags.Clear(BTRFS_INODE_IN_DELALLOC_LIST)
+		root.nrDelallocInodes--
+		if root.nrDelallocInodes == 0 {
+			root.fsInfo.delallocRootLock.Lock()
+			root.delallocRoot.Remove()
+			root.fsInfo.delallocRootLock.Unlock()
+		}
+	}
+	root.delallocLock.Unlock()
+}
+
+// SetBitHook: state becomes delalloc. The first state of a call takes over the
+// unit of the writer's reservation, each further one needs its own.
+//
+//kernel:fs/btrfs/inode.c btrfs_set_bit_hook @v3.12
+func (inode *Inode) SetBitHook(state *ExtentState, bits uint32) uint32 {
+	if state.state&EXTENT_DELALLOC != 0 || bits&EXTENT_DELALLOC == 0 {
+		return bits
+	}
+	root := inode.root
+	length := state.end + 1 - state.start
+	inode.ILock.Lock()
+	if bits&EXTENT_FIRST_DELALLOC != 0 {
+		bits &^= EXTENT_FIRST_DELALLOC
+	} else {
+		inode.outstandingExtents++
+	}
+	root.fsInfo.delallocBytes.Add(int64(length))
+	inode.delallocBytes += length
+	if !inode.runtimeFlags.Test(BTRFS_INODE_IN_DELALLOC_LIST) {
+		root.addDelallocInode(inode)
+	}
+	inode.ILock.Unlock()
+	return bits
+}
+
+// ClearBitHook: state stops being delalloc. Its data reservation ends: the data
+// has a reserved extent now, or is gone. With EXTENT_DO_ACCOUNTING it is gone,
+// and so is its unit; otherwise the first state of the call passes its unit on
+// to the ordered extent.
+//
+//kernel:fs/btrfs/inode.c btrfs_clear_bit_hook @v3.12
+func (inode *Inode) ClearBitHook(state *ExtentState, bits uint32) uint32 {
+	if state.state&EXTENT_DELALLOC == 0 || bits&EXTENT_DELALLOC == 0 {
+		return bits
+	}
+	root := inode.root
+	length := state.end + 1 - state.start
+	switch {
+	case bits&EXTENT_DO_ACCOUNTING != 0:
+		inode.delallocReleaseMetadata(length)
+	case bits&EXTENT_FIRST_DELALLOC != 0:
+		bits &^= EXTENT_FIRST_DELALLOC
+	default:
+		inode.ILock.Lock()
+		inode.outstandingExtents--
+		inode.ILock.Unlock()
+	}
+	if state.state&EXTENT_NORESERVE == 0 {
+		inode.freeReservedDataSpace(length)
+	}
+	root.fsInfo.delallocBytes.Add(-int64(length))
+	inode.ILock.Lock()
+	inode.delallocBytes -= length
+	if inode.delallocBytes == 0 && inode.runtimeFlags.Test(BTRFS_INODE_IN_DELALLOC_LIST) {
+		root.delDelallocInode(inode)
+	}
+	inode.ILock.Unlock()
+	return bits
+}
+
+// setExtentDelalloc marks start..end, which is locked, as delalloc.
+//
+//kernel:fs/btrfs/inode.c btrfs_set_extent_delalloc
+func (inode *Inode) setExtentDelalloc(start, end uint64, extraBits uint32, cached **ExtentState) {
+	inode.ioTree.SetExtentBit(start, end, EXTENT_DELALLOC|EXTENT_UPTODATE|extraBits, cached)
+}
+
+// writepageStartHook lets only pages be written that went through
+// run_delalloc_range. Another one was dirtied behind the file system's back:
+// written in place it would change committed data.
+//
+//kernel:fs/btrfs/inode.c btrfs_writepage_start_hook @v3.12
+func (inode *Inode) writepageStartHook(page *mm.Page) error {
+	if page.TestClearPrivate2() {
+		return nil
+	}
+	inode.root.fsInfo.k.Printk("BTRFS error (device %s): root %d ino %d: page at %d was marked dirty without notifying the fs",
+		inode.Sb.ID, inode.root.Objectid(), inode.location.Objectid, page.Offset())
+	return unix.EUCLEAN
+}
+
+// insertReservedFileExtent puts a written extent into the file, over whatever is
+// there, and makes its extent item.
+//
+//kernel:fs/btrfs/inode.c insert_reserved_file_extent
+func (inode *Inode) insertReservedFileExtent(trans *TransHandle, filePos uint64, fi *disk.FileExtentItem) error {
+	root := inode.root
+	// The new extent is pinned in the extent map tree: leave it there.
+	if err := trans.DropExtents(root, inode, filePos, filePos+fi.NumBytes, false); err != nil {
+		return err
+	}
+	path := NewPath()
+	defer path.Free()
+	key := disk.Key{Objectid: inode.location.Objectid, Type: disk.BTRFS_EXTENT_DATA_KEY, Offset: filePos}
+	if err := root.InsertEmptyItem(trans, path, &key, disk.SizeofFileExtentItem); err != nil {
+		return err
+	}
+	leaf := path.Nodes[0]
+	fi.Generation = trans.Transid
+	fi.Encode(leaf.ItemData(path.Slots[0]))
+	root.fsInfo.MarkBufferDirty(leaf)
+	path.Release()
+
+	inode.AddBytes(int64(fi.NumBytes))
+	ins := disk.Key{Objectid: fi.DiskBytenr, Type: disk.BTRFS_EXTENT_ITEM_KEY, Offset: fi.DiskNumBytes}
+	return trans.AllocReservedFileExtent(root, inode.location.Objectid, filePos, &ins)
+}
+
+// addPendingCsums puts the sums of a finished ordered extent into the csum tree.
+//
+//kernel:fs/btrfs/inode.c add_pending_csums
+func (trans *TransHandle) addPendingCsums(list []*OrderedSum) error {
+	trans.addingCsums = true
+	defer func() { trans.addingCsums = false }()
+	for _, sum := range list {
+		if err := trans.CsumFileBlocks(sum); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finishOrderedFn runs in a worker.
+//
+//kernel:fs/btrfs/inode.c finish_ordered_fn @v3.12
+func finishOrderedFn(work *workqueue.Work) { work.Private.(*OrderedExtent).finishOrderedIO() }
+
+// finishOrderedIO makes a written extent part of the file: everything that a
+// later crash must find together changes in one transaction. Two references of
+// ordered are dropped, the caller's and the tree's.
+//
+//kernel:fs/btrfs/inode.c btrfs_finish_ordered_io
+func (ordered *OrderedExtent) finishOrderedIO() (err error) {
+	inode := ordered.inode
+	root := inode.root
+	fsInfo := root.fsInfo
+	ioTree := &inode.ioTree
+	var trans *TransHandle
+	start, end := ordered.fileOffset, ordered.end()-1
+	logicalLen := ordered.len
+	truncated := false
+	nocow := ordered.flags.Test(BTRFS_ORDERED_NOCOW)
+	inserted := false
+
+	switch {
+	case ordered.flags.Test(BTRFS_ORDERED_IOERR):
+		err = unix.EIO
+		goto out
+	case ordered.flags.Test(BTRFS_ORDERED_TRUNCATED):
+		truncated = true
+		logicalLen = ordered.truncatedLen
+		if logicalLen == 0 {
+			goto out
+		}
+	}
+
+	if nocow {
+		inode.OrderedUpdateISize(0, ordered)
+		if trans, err = root.JoinTransaction(); err != nil {
+			trans = nil
+			goto out
+		}
+		trans.blockRsv = &fsInfo.delallocBlockRsv
+		if err = root.UpdateInode(trans, inode); err != nil {
+			trans.Abort(err)
+		}
+		goto out
+	}
+
+	ioTree.LockExtent(start, end)
+	if trans, err = root.JoinTransaction(); err != nil {
+		trans = nil
+		goto outUnlock
+	}
+	trans.blockRsv = &fsInfo.delallocBlockRsv
+	if ordered.flags.Test(BTRFS_ORDERED_PREALLOC) {
+		err = trans.MarkExtentWritten(inode, start, start+logicalLen)
+	} else {
+		ramBytes := ordered.len
+		err = inode.insertReservedFileExtent(trans, start, &disk.FileExtentItem{
+			RamBytes:     ramBytes,
+			Compression:  ordered.compressType,
+			Type:         disk.BTRFS_FILE_EXTENT_REG,
+			DiskBytenr:   ordered.start,
+			DiskNumBytes: ordered.diskLen,
+			NumBytes:     logicalLen,
+		})
+		inserted = err == nil
+	}
+	inode.extentTree.UnpinExtentCache(start, ordered.len, trans.Transid)
+	if err == nil {
+		err = trans.addPendingCsums(ordered.list)
+	}
+	if err == nil {
+		inode.OrderedUpdateISize(0, ordered)
+		err = root.UpdateInode(trans, inode)
+	}
+	if err != nil {
+		trans.Abort(err)
+	}
+outUnlock:
+	ioTree.UnlockExtent(start, end)
+out:
+	inode.delallocReleaseMetadata(ordered.len)
+	if trans != nil {
+		if eerr := trans.End(); err == nil {
+			err = eerr
+		}
+	}
+	if err != nil || truncated {
+		first := start
+		if truncated && err == nil {
+			first += logicalLen
+		}
+		if first <= end {
+			ioTree.ClearExtentUptodate(first, end, nil)
+			inode.extentTree.DropExtentMapRange(first, end, false)
+		}
+		// Nothing points to the space: give it back. It is kept after an error
+		// that aborted the transaction, in which the extent item may be.
+		if (err != nil || logicalLen == 0) && !inserted && !nocow && !ordered.flags.Test(BTRFS_ORDERED_PREALLOC) {
+			fsInfo.FreeReservedExtent(ordered.start, ordered.diskLen)
+		}
+	}
+	if err != nil {
+		inode.Mapping.SetError(err)
+	}
+	inode.RemoveOrderedExtent(ordered)
+	ordered.PutOrderedExtent()
+	ordered.PutOrderedExtent()
+	return err
+}
+
+// AddDelayedIput drops a reference on the inode; if it is the last one, later and
+// in the cleaner: for those whom an eviction would wait for.
+//
+//kernel:fs/btrfs/inode.c btrfs_add_delayed_iput
+func (inode *Inode) AddDelayedIput() {
+	if inode.IputNotLast() {
+		return
+	}
+	fsInfo := inode.root.fsInfo
+	fsInfo.delayedIputLock.Lock()
+	inode.delayedIputs++
+	if !inode.delayedIput.Listed() {
+		fsInfo.delayedIputs.PushBack(&inode.delayedIput)
+	}
+	fsInfo.delayedIputLock.Unlock()
+	fsInfo.wakeCleaner()
+}
+
+// RunDelayedIputs drops the references that AddDelayedIput has left.
+//
+//kernel:fs/btrfs/inode.c btrfs_run_delayed_iputs
+func (fsInfo *FsInfo) RunDelayedIputs() {
+	for {
+		fsInfo.delayedIputLock.Lock()
+		inode := fsInfo.delayedIputs.PopFront()
+		n := 0
+		if inode != nil {
+			n = inode.delayedIputs
+			inode.delayedIputs = 0
+		}
+		fsInfo.delayedIputLock.Unlock()
+		if inode == nil {
+			return
+		}
+		for ; n > 0; n-- {
+			inode.Iput()
+		}
+	}
+}
+
+// truncateBatch is how many file extents one transaction removes.
+const truncateBatch = 512
+
+// TruncateInodeItems removes the file extents behind newSize, and if minType is
+// smaller than EXTENT_DATA all other items of the inode down to that type. It
+// works from the end, so what is left is always a shorter file, and disk_i_size
+// follows. EAGAIN or ENOSPC: there is more to do, in another transaction.
+//
+//kernel:fs/btrfs/inode-item.c btrfs_truncate_inode_items
+func (inode *Inode) TruncateInodeItems(trans *TransHandle, root *Root, newSize uint64, minType uint8) (err error) {
+	fsInfo := root.fsInfo
+	sectorsize := uint64(fsInfo.sectorsize)
+	ino := inode.location.Objectid
+	lastSize := noOffset
+	freed := 0
+	path := NewPath()
+	defer path.Free()
+
+	inode.extentTree.DropExtentMapRange(alignUp(newSize, sectorsize), noOffset, false)
+searchAgain:
+	for {
+		key := disk.Key{Objectid: ino, Type: 255, Offset: noOffset}
+		if _, err = root.SearchSlot(trans, &key, path, -1, true); err != nil {
+			break
+		}
+		if path.Slots[0] == 0 {
+			break
+		}
+		path.Slots[0]--
+		delSlot, delNr := 0, 0
+		for {
+			leaf := path.Nodes[0]
+			slot := path.Slots[0]
+			key = leaf.ItemKey(slot)
+			if key.Objectid != ino || key.Type < minType {
+				break
+			}
+			var fi disk.FileExtentItem
+			itemEnd := key.Offset
+			if key.Type == disk.BTRFS_EXTENT_DATA_KEY {
+				fi.Decode(leaf.ItemData(slot))
+				if fi.Type == disk.BTRFS_FILE_EXTENT_INLINE {
+					itemEnd += fi.RamBytes
+				} else {
+					itemEnd += fi.NumBytes
+				}
+				itemEnd--
+			}
+			del := true
+			if key.Type <= minType {
+				if key.Type == disk.BTRFS_EXTENT_DATA_KEY && itemEnd < newSize && key.Offset <= itemEnd {
+					break
+				}
+				del = key.Offset >= newSize
+				if !del && key.Type != disk.BTRFS_EXTENT_DATA_KEY {
+					break
+				}
+			}
+			free := false
+			if key.Type == disk.BTRFS_EXTENT_DATA_KEY {
+				if del {
+					lastSize = key.Offset
+				} else {
+					lastSize = newSize
+				}
+				if free = inode.truncateExtentItem(root, path, &key, &fi, newSize, del); free {
+					freed++
+				}
+			}
+			if !del {
+				break
+			}
+			delSlot = slot
+			delNr++
+			if free {
+				err = trans.FreeExtent(root, fi.DiskBytenr, fi.DiskNumBytes, 0, leaf.Owner(), ino, key.Offset-fi.Offset)
+				if err != nil {
+					trans.Abort(err)
+					break
+				}
+			}
+			if key.Type == disk.BTRFS_INODE_ITEM_KEY {
+				break
+			}
+			if slot == 0 || freed >= truncateBatch {
+				if derr := root.DelItems(trans, path, delSlot, delNr); derr != nil {
+					err = derr
+					trans.Abort(err)
+				}
+				path.Release()
+				if err == nil && freed >= truncateBatch {
+					err = unix.EAGAIN
+				}
+				if err != nil {
+					break searchAgain
+				}
+				continue searchAgain
+			}
+			path.Slots[0]--
+		}
+		if delNr > 0 && err == nil {
+			if err = root.DelItems(trans, path, delSlot, delNr); err != nil {
+				trans.Abort(err)
+			}
+		}
+		break
+	}
+	path.Release()
+	if lastSize != noOffset {
+		if err == nil && lastSize > newSize {
+			lastSize = newSize
+		}
+		inode.truncateDiskISize(lastSize)
+	}
+	return err
+}
+
+// truncateExtentItem cuts a file extent item at newSize, or accounts for one
+// that is going to be deleted. free: its data extent loses a reference.
+//
+//kernel:none the middle of btrfs_truncate_inode_items
+func (inode *Inode) truncateExtentItem(root *Root, path *Path, key *disk.Key, fi *disk.FileExtentItem, newSize uint64, del bool) (free bool) {
+	fsInfo := root.fsInfo
+	leaf := path.Nodes[0]
+	if fi.Type == disk.BTRFS_FILE_EXTENT_INLINE {
+		switch {
+		case del:
+			inode.SubBytes(int64(fi.RamBytes))
+		case fi.Compression == 0 && fi.Encryption == 0 && fi.OtherEncoding == 0:
+			inode.SubBytes(int64(key.Offset + fi.RamBytes - newSize))
+			fi.RamBytes = newSize - key.Offset
+			root.TruncateItem(path, uint32(disk.BTRFS_FILE_EXTENT_INLINE_DATA_START+fi.RamBytes), true)
+			fi.Encode(path.Nodes[0].ItemData(path.Slots[0]))
+			fsInfo.MarkBufferDirty(leaf)
+		}
+		return false
+	}
+	if del {
+		if fi.DiskBytenr != 0 {
+			inode.SubBytes(int64(fi.NumBytes))
+		}
+		return fi.DiskBytenr != 0
+	}
+	numBytes := alignUp(newSize-key.Offset, uint64(fsInfo.sectorsize))
+	if fi.DiskBytenr != 0 {
+		inode.SubBytes(int64(fi.NumBytes - numBytes))
+	}
+	fi.NumBytes = numBytes
+	fi.Encode(leaf.ItemData(path.Slots[0]))
+	fsInfo.MarkBufferDirty(leaf)
+	return false
+}
+
+// truncateDiskISize lets disk_i_size follow the items that a truncate removes.
+//
+//kernel:none btrfs_ordered_update_i_size as btrfs_truncate_inode_items calls it
+func (inode *Inode) truncateDiskISize(lastSize uint64) {
+	iSize := uint64(inode.ISize())
+	tree := &inode.orderedTree
+	tree.lock.Lock()
+	if inode.diskISize > max(lastSize, iSize) {
+		inode.diskISize = max(lastSize, iSize)
+	}
+	tree.lock.Unlock()
+}
+
+// truncatePage zeroes part of the page that holds byte from: length bytes (0: up
+// to the end of the page), or with front everything before from. It is how
+// truncate, expansion and hole punching deal with the edges that do not fall on
+// a page boundary. The page becomes dirty and is written like any other.
+//
+//kernel:fs/btrfs/inode.c btrfs_truncate_block
+func (inode *Inode) truncatePage(from, length uint64, front bool) error {
+	offset := int(from % pageSize)
+	if offset == 0 && length%pageSize == 0 {
+		return nil
+	}
+	onlyReleaseMetadata := false
+	blockStart := alignDown(from, pageSize)
+	err := inode.checkDataFreeSpace(pageSize)
+	if err == unix.ENOSPC && inode.flags&(disk.BTRFS_INODE_NODATACOW|disk.BTRFS_INODE_PREALLOC) != 0 {
+		n, nerr := inode.checkCanNocow(blockStart, pageSize)
+		if nerr != nil {
+			return nerr
+		}
+		if n >= pageSize {
+			onlyReleaseMetadata = true
+			err = nil
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if err = inode.delallocReserveMetadata(pageSize); err != nil {
+		if !onlyReleaseMetadata {
+			inode.freeReservedDataSpace(pageSize)
+		}
+		return err
+	}
+	release := func() {
+		if onlyReleaseMetadata {
+			inode.delallocReleaseMetadata(pageSize)
+		} else {
+			inode.delallocReleaseSpace(pageSize)
+		}
+	}
+again:
+	page := mm.FindOrCreatePage(inode.Mapping, from>>pageShift)
+	start := page.Offset()
+	end := start + pageSize - 1
+	if !page.Uptodate() {
+		page.ClearError()
+		err := inode.readpage(page)
+		page.Lock()
+		if page.Mapping.Load() != inode.Mapping {
+			page.Unlock()
+			page.Put()
+			goto again
+		}
+		if err == nil && !page.Uptodate() {
+			err = unix.EIO
+		}
+		if err != nil {
+			page.Unlock()
+			page.Put()
+			release()
+			return err
+		}
+	}
+	page.WaitOnWriteback()
+
+	var cached *ExtentState
+	inode.ioTree.LockExtentBits(start, end, 0, &cached)
+	setPageExtentMapped(page)
+	if ordered := inode.LookupOrderedExtent(start); ordered != nil {
+		inode.ioTree.UnlockExtentCached(start, end, &cached)
+		page.Unlock()
+		page.Put()
+		inode.StartOrderedExtent(ordered, true)
+		ordered.PutOrderedExtent()
+		goto again
+	}
+	inode.ioTree.ClearExtentBit(start, end, EXTENT_DIRTY|EXTENT_DELALLOC|EXTENT_DO_ACCOUNTING|EXTENT_DEFRAG, false, &cached)
+	extra := uint32(0)
+	if onlyReleaseMetadata {
+		extra = EXTENT_NORESERVE
+	}
+	inode.setExtentDelalloc(start, end, extra, &cached)
+	switch {
+	case front:
+		page.Zero(0, offset)
+	case length == 0:
+		page.Zero(offset, pageSize)
+	default:
+		page.Zero(offset, offset+int(min(length, pageSize-uint64(offset))))
+	}
+	page.ClearChecked()
+	page.SetDirty()
+	inode.ioTree.UnlockExtentCached(start, end, &cached)
+	page.Unlock()
+	page.Put()
+	return nil
+}
+
+// noHoles reports whether holes need no items.
+//
+//kernel:none mirrors btrfs_fs_incompat(NO_HOLES)
+func (fsInfo *FsInfo) noHoles() bool {
+	return fsInfo.superCopy.IncompatFlags&disk.BTRFS_FEATURE_INCOMPAT_NO_HOLES != 0
+}
+
+// maybeInsertHole puts an item for a hole where the format wants one.
+//
+//kernel:fs/btrfs/inode.c maybe_insert_hole
+func (inode *Inode) maybeInsertHole(offset, length uint64) error {
+	root := inode.root
+	if root.fsInfo.noHoles() {
+		return nil
+	}
+	trans, err := root.StartTransaction(3)
+	if err != nil {
+		return err
+	}
+	err = trans.DropExtents(root, inode, offset, offset+length, true)
+	if err == nil {
+		err = root.InsertFileExtent(trans, inode.location.Objectid, offset, 0, 0, length, 0, length)
+	}
+	if err == nil {
+		err = root.UpdateInode(trans, inode)
+	}
+	if err != nil {
+		trans.Abort(err)
+		trans.End()
+		return err
+	}
+	return trans.End()
+}
+
+// contExpand makes oldsize..size a hole, before i_size says that it exists. What
+// fallocate put there beyond the end of the file stays.
+//
+//kernel:fs/btrfs/inode.c btrfs_cont_expand
+func (inode *Inode) contExpand(oldsize, size uint64) error {
+	sectorsize := uint64(inode.root.fsInfo.sectorsize)
+	holeStart := alignUp(oldsize, sectorsize)
+	blockEnd := alignUp(size, sectorsize)
+	// On disk there may be anything behind the old end.
+	if err := inode.truncatePage(oldsize, 0, false); err != nil {
+		return err
+	}
+	if size <= holeStart {
+		return nil
+	}
+	inode.lockAndFlushOrderedRange(holeStart, blockEnd-1)
+	defer inode.ioTree.UnlockExtent(holeStart, blockEnd-1)
+	for cur := holeStart; cur < blockEnd; {
+		em, err := inode.GetExtent(nil, cur, blockEnd-cur)
+		if err != nil {
+			return err
+		}
+		last := alignUp(min(em.end(), blockEnd), sectorsize)
+		if em.flags&EXTENT_FLAG_PREALLOC == 0 {
+			if err := inode.maybeInsertHole(cur, last-cur); err != nil {
+				return err
+			}
+			hole := holeMap(cur, last-cur)
+			inode.extentTree.ReplaceExtentMapRange(&hole)
+		}
+		cur = last
+	}
+	return nil
+}
+
+// setsize is truncate(2), with i_mutex held.
+//
+//kernel:fs/btrfs/inode.c btrfs_setsize
+func (inode *Inode) setsize(newsize int64) error {
+	root := inode.root
+	oldsize := inode.ISize()
+	if newsize > oldsize {
+		mm.TruncatePagecache(inode.Mapping, newsize)
+		if err := inode.contExpand(uint64(oldsize), uint64(newsize)); err != nil {
+			return err
+		}
+		trans, err := root.StartTransaction(1)
+		if err != nil {
+			return err
+		}
+		inode.ISizeWrite(newsize)
+		inode.OrderedUpdateISize(uint64(newsize), nil)
+		err = root.UpdateInode(trans, inode)
+		if eerr := trans.End(); err == nil {
+			err = eerr
+		}
+		return err
+	}
+
+	// From the moment when pages are thrown away, ordered extents complete as
+	// truncated: should the machine stop before the items behind newsize are
+	// gone, the orphan item makes the next mount remove them.
+	trans, err := root.StartTransactionFallbackGlobalRsv(2)
+	if err != nil {
+		return err
+	}
+	err = trans.OrphanAdd(inode)
+	if eerr := trans.End(); err == nil {
+		err = eerr
+	}
+	if err != nil {
+		return err
+	}
+	inode.ISizeWrite(newsize)
+	mm.TruncatePagecache(inode.Mapping, newsize)
+	inode.inodeDioWait()
+
+	err = inode.truncate()
+	if err != nil && inode.Nlink() > 0 {
+		// disk_i_size has followed the items: it is the true size.
+		inode.orderedTree.lock.Lock()
+		inode.ISizeWrite(int64(inode.diskISize))
+		inode.orderedTree.lock.Unlock()
+		trans, jerr := root.JoinTransaction()
+		if jerr != nil {
+			return err
+		}
+		if oerr := trans.OrphanDel(inode); oerr != nil {
+			trans.Abort(oerr)
+		}
+		trans.End()
+	}
+	return err
+}
+
+// inodeDioWait waits for direct I/O that began before i_size was lowered.
+//
+//kernel:fs/inode.c inode_dio_wait
+func (inode *Inode) inodeDioWait() { inode.Inode.DioWait() }
+
+// truncate removes the items behind i_size, as many transactions as that takes,
+// and the orphan item in the last one.
+//
+//kernel:fs/btrfs/inode.c btrfs_truncate
+func (inode *Inode) truncate() error {
+	root := inode.root
+	fsInfo := root.fsInfo
+	newSize := uint64(inode.ISize())
+	// Before any handle is taken: finishing an ordered extent joins a transaction.
+	inode.WaitOrderedRange(alignDown(newSize, uint64(fsInfo.sectorsize)), noOffset)
+	for {
+		trans, err := root.StartTransactionFallbackGlobalRsv(3)
+		if err != nil {
+			return err
+		}
+		err = inode.TruncateInodeItems(trans, root, newSize, disk.BTRFS_EXTENT_DATA_KEY)
+		again := err == unix.EAGAIN || err == unix.ENOSPC
+		if err == nil {
+			inode.OrderedUpdateISize(newSize, nil)
+			if inode.Nlink() > 0 {
+				err = trans.OrphanDel(inode)
+			}
+		}
+		if err == nil || again {
+			if uerr := root.UpdateInode(trans, inode); uerr != nil {
+				err, again = uerr, false
+			}
+		}
+		if eerr := trans.End(); eerr != nil && (err == nil || again) {
+			err, again = eerr, false
+		}
+		fsInfo.BtreeBalanceDirty()
+		if !again {
+			return err
+		}
+	}
+}
+
+// evictTruncatePages throws the page cache of a dying inode away and waits for
+// what is in flight; nothing that is only in memory is written first.
+//
+//kernel:fs/btrfs/inode.c evict_inode_truncate_pages
+func (inode *Inode) evictTruncatePages() {
+	mm.TruncateInodePages(inode.Mapping, 0)
+	for {
+		ordered := inode.LookupFirstOrderedExtent(noOffset)
+		if ordered == nil {
+			break
+		}
+		ordered.wait.WaitEvent(func() bool { return ordered.flags.Test(BTRFS_ORDERED_COMPLETE) })
+		ordered.PutOrderedExtent()
+	}
+	inode.extentTree.DropExtentMapRange(0, noOffset, false)
+	inode.ioTree.ClearExtentBit(0, noOffset, EXTENT_UPTODATE|EXTENT_DELALLOC|EXTENT_DO_ACCOUNTING|EXTENT_DEFRAG, false, nil)
+}
+
+// GetExtent says where the byte at start is: the map covers it, and may be
+// longer or shorter than length. A page, locked and not up to date, is filled if
+// the data turn out to be inline.
+//
+//kernel:fs/btrfs/inode.c btrfs_get_extent
+func (inode *Inode) GetExtent(page *mm.Page, start, length uint64) (em ExtentMap, err error) {
+	root := inode.root
+	fsInfo := root.fsInfo
+	em, found := inode.extentTree.LookupExtentMapping(start, length)
+	if found && em.start <= start && !(em.blockStart == EXTENT_MAP_INLINE && page != nil) {
+		return em, nil
+	}
+
+	path := NewPath()
+	defer path.Free()
+	em = holeMap(start, length)
+	em.flags = EXTENT_FLAG_VACANCY
+	exact, err := root.LookupFileExtent(nil, path, inode.location.Objectid, start, 0)
+	if err != nil {
+		return em, err
+	}
+	if !exact {
+		// Not found: the item before may cover start.
+		if path.Slots[0] > 0 {
+			path.Slots[0]--
+		}
+	}
+	leaf := path.Nodes[0]
+	if path.Slots[0] < leaf.Nritems() {
+		key := leaf.ItemKey(path.Slots[0])
+		covered := false
+		if key.Objectid == inode.location.Objectid && key.Type == disk.BTRFS_EXTENT_DATA_KEY && key.Offset <= start {
+			var fi disk.FileExtentItem
+			fi.Decode(leaf.ItemData(path.Slots[0]))
+			if covered = root.fileExtentEnd(&key, &fi) > start; covered {
+				if err := inode.extentToMap(&em, &key, &fi, page, leaf.ItemData(path.Slots[0])); err != nil {
+					return em, err
+				}
+			}
+		}
+		if !covered {
+			// A hole up to the next item, if that is near.
+			if key.Cmp(disk.Key{Objectid: inode.location.Objectid, Type: disk.BTRFS_EXTENT_DATA_KEY, Offset: start}) <= 0 {
+				path.Slots[0]++
+			}
+			ok := true
+			if path.Slots[0] >= leaf.Nritems() {
+				if ok, err = root.NextLeaf(path); err != nil {
+					return em, err
+				}
+			}
+			if ok {
+				key = path.Nodes[0].ItemKey(path.Slots[0])
+				if key.Objectid == inode.location.Objectid && key.Type == disk.BTRFS_EXTENT_DATA_KEY && key.Offset < rangeEnd(start, length) {
+					em.len = key.Offset - start
+					em.ramBytes = em.len
+				}
+			}
+		}
+	}
+	path.Release()
+	if em.start > start || em.end() <= start {
+		fsInfo.k.Printk("BTRFS critical (device %s): bad extent! em: [%d %d] passed [%d %d]", inode.Sb.ID, em.start, em.len, start, length)
+		return em, unix.EIO
+	}
+	inode.extentTree.mergeExtentMapping(&em, start)
+	return em, nil
+}
+
+// extentToMap makes the map of a file extent item.
+//
+//kernel:fs/btrfs/file-item.c btrfs_extent_item_to_extent_map
+func (inode *Inode) extentToMap(em *ExtentMap, key *disk.Key, fi *disk.FileExtentItem, page *mm.Page, item []byte) error {
+	root := inode.root
+	*em = ExtentMap{start: key.Offset, generation: fi.Generation, ramBytes: fi.RamBytes, compressType: fi.Compression}
+	em.len = root.fileExtentEnd(key, fi) - key.Offset
+	switch fi.Type {
+	case disk.BTRFS_FILE_EXTENT_INLINE:
+		em.blockStart = EXTENT_MAP_INLINE
+		em.origStart = em.start
+		if fi.Compression != disk.BTRFS_COMPRESS_NONE {
+			em.flags |= EXTENT_FLAG_COMPRESSED
+		}
+		if page != nil {
+			return inode.readInlineExtent(page, key, fi, item[disk.BTRFS_FILE_EXTENT_INLINE_DATA_START:])
+		}
+	case disk.BTRFS_FILE_EXTENT_REG, disk.BTRFS_FILE_EXTENT_PREALLOC:
+		em.origStart = key.Offset - fi.Offset
+		em.origBlockLen = fi.DiskNumBytes
+		switch {
+		case fi.DiskBytenr == 0:
+			em.blockStart = EXTENT_MAP_HOLE
+		case fi.Compression != disk.BTRFS_COMPRESS_NONE:
+			em.flags |= EXTENT_FLAG_COMPRESSED
+			em.blockStart = fi.DiskBytenr
+			em.blockLen = fi.DiskNumBytes
+		default:
+			em.blockStart = fi.DiskBytenr + fi.Offset
+			em.blockLen = em.len
+			if fi.Type == disk.BTRFS_FILE_EXTENT_PREALLOC {
+				em.flags |= EXTENT_FLAG_PREALLOC
+			}
+		}
+		if fi.DiskBytenr != 0 && (fi.Encryption != 0 || fi.OtherEncoding != 0) {
+			root.fsInfo.k.Printk("BTRFS error (device %s): root %d ino %d: extent at %d has an unknown encoding",
+				inode.Sb.ID, root.Objectid(), inode.location.Objectid, key.Offset)
+			return unix.EIO
+		}
+	default:
+		root.fsInfo.k.Printk("BTRFS error (device %s): root %d ino %d: unknown file extent type %d at %d",
+			inode.Sb.ID, root.Objectid(), inode.location.Objectid, fi.Type, key.Offset)
+		return unix.EUCLEAN
+	}
+	return nil
+}
+
+// readInlineExtent copies inline data into page.
+//
+//kernel:fs/btrfs/inode.c read_inline_extent
+func (inode *Inode) readInlineExtent(page *mm.Page, key *disk.Key, fi *disk.FileExtentItem, data []byte) error {
+	if fi.Compression != disk.BTRFS_COMPRESS_NONE {
+		return inode.uncompressInline(page, key, fi, data)
+	}
+	n := 0
+	if off := page.Offset() - key.Offset; off < uint64(len(data)) {
+		n = copy(page.Data, data[off:])
+	}
+	page.Zero(n, pageSize)
+	return nil
+}
+
+// getExtentFiemap is GetExtent for those who want to see delalloc: data that
+// have no extent yet, over a hole or a preallocated extent.
+//
+//kernel:fs/btrfs/inode.c btrfs_get_extent_fiemap @v3.12
+func (inode *Inode) getExtentFiemap(start, length uint64) (em ExtentMap, err error) {
+	em, err = inode.GetExtent(nil, start, length)
+	if err != nil || em.blockStart != EXTENT_MAP_HOLE && em.flags&EXTENT_FLAG_PREALLOC == 0 {
+		return em, err
+	}
+	end := min(em.end(), rangeEnd(start, length))
+	from := start
+	found := inode.ioTree.CountRangeBits(&from, end-1, noOffset, EXTENT_DELALLOC, true)
+	switch {
+	case found == 0:
+	case from > start: // the hole, up to the data
+		em.trim(max(em.start, start), from)
+	default:
+		em = ExtentMap{start: start, len: found, origStart: start, ramBytes: found, blockStart: EXTENT_MAP_DELALLOC}
+	}
+	return em, nil
+}
+
+// lastExtentEnd is the end of the file's last extent item, which fallocate may
+// have put behind the end of the file.
+//
+//kernel:fs/btrfs/fiemap.c fiemap_find_last_extent_offset
+func (inode *Inode) lastExtentEnd() (uint64, error) {
+	root := inode.root
+	path := NewPath()
+	defer path.Free()
+	if _, err := root.LookupFileExtent(nil, path, inode.location.Objectid, noOffset, 0); err != nil {
+		return 0, err
+	}
+	if path.Slots[0] == 0 {
+		return 0, nil
+	}
+	leaf := path.Nodes[0]
+	key := leaf.ItemKey(path.Slots[0] - 1)
+	if key.Objectid != inode.location.Objectid || key.Type != disk.BTRFS_EXTENT_DATA_KEY {
+		return 0, nil
+	}
+	var fi disk.FileExtentItem
+	fi.Decode(leaf.ItemData(path.Slots[0] - 1))
+	return root.fileExtentEnd(&key, &fi), nil
+}
+
+// preallocFileRange gives start..start+numBytes, a hole that the caller has
+// locked and reserved space for, preallocated extents. actualLen is the new
+// i_size unless keepSize.
+//
+//kernel:fs/btrfs/inode.c __btrfs_prealloc_file_range
+func (inode *Inode) preallocFileRange(start, numBytes, actualLen uint64, keepSize bool) error {
+	root := inode.root
+	fsInfo := root.fsInfo
+	hint := inode.getExtentAllocationHint(start, numBytes)
+	for numBytes > 0 {
+		trans, err := root.StartTransaction(3)
+		if err != nil {
+			return err
+		}
+		var ins disk.Key
+		err = fsInfo.ReserveExtent(root, min(numBytes, 256<<20), uint64(fsInfo.sectorsize), 0, hint, &ins, true)
+		if err != nil {
+			trans.End()
+			return err
+		}
+		err = inode.insertReservedFileExtent(trans, start, &disk.FileExtentItem{
+			RamBytes: ins.Offset, Type: disk.BTRFS_FILE_EXTENT_PREALLOC,
+			DiskBytenr: ins.Objectid, DiskNumBytes: ins.Offset, NumBytes: ins.Offset,
+		})
+		if err != nil {
+			fsInfo.FreeReservedExtent(ins.Objectid, ins.Offset)
+			trans.Abort(err)
+			trans.End()
+			return err
+		}
+		em := ExtentMap{
+			start: start, len: ins.Offset, origStart: start, origBlockLen: ins.Offset, ramBytes: ins.Offset,
+			blockStart: ins.Objectid, blockLen: ins.Offset, generation: trans.Transid, flags: EXTENT_FLAG_PREALLOC,
+		}
+		inode.extentTree.ReplaceExtentMapRange(&em)
+		numBytes -= ins.Offset
+		start += ins.Offset
+		hint = ins.Objectid + ins.Offset
+
+		inode.IncIversion()
+		inode.SetCtime(inode.CurrentTime())
+		inode.flags |= disk.BTRFS_INODE_PREALLOC
+		if size := uint64(inode.ISize()); !keepSize && actualLen > size && start > size {
+			size = min(actualLen, start)
+			inode.ISizeWrite(int64(size))
+			inode.OrderedUpdateISize(size, nil)
+		}
+		if err = root.UpdateInode(trans, inode); err != nil {
+			trans.Abort(err)
+		}
+		if eerr := trans.End(); err == nil {
+			err = eerr
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// invalidatepage is called for a locked page that is thrown away, or (offset or
+// length not the whole page) partly zeroed.
+//
+// An ordered extent may wait for a page that will never be written: its bytes
+// are accounted here, and the extent remembers where it was cut.
+//
+//kernel:fs/btrfs/inode.c btrfs_invalidate_folio
+func (inode *Inode) invalidatepage(page *mm.Page, offset, length uint) {
+	// Nobody else may know the page: what is being written has to end first.
+	page.WaitOnWriteback()
+	if offset != 0 || length != pageSize {
+		inode.releasepage(page)
+		return
+	}
+	tree := &inode.ioTree
+	start := page.Offset()
+	end := start + pageSize - 1
+	var cached *ExtentState
+	tree.LockExtentBits(start, end, 0, &cached)
+	if ordered := inode.LookupOrderedExtent(start); ordered != nil {
+		tree.ClearExtentBit(start, end, EXTENT_DIRTY|EXTENT_DELALLOC|EXTENT_LOCKED|EXTENT_DO_ACCOUNTING|EXTENT_DEFRAG, false, &cached)
+		// Whoever clears PG_private2 answers for the bytes.
+		if page.TestClearPrivate2() {
+			inode.orderedTree.lock.Lock()
+			ordered.flags.Set(BTRFS_ORDERED_TRUNCATED)
+			ordered.truncatedLen = min(ordered.truncatedLen, start-ordered.fileOffset)
+			inode.orderedTree.lock.Unlock()
+			pos := start
+			if done := inode.DecTestFirstOrderedPending(&pos, pageSize, true); done != nil {
+				done.finishOrderedIO()
+			}
+		}
+		ordered.PutOrderedExtent()
+		tree.LockExtentBits(start, end, 0, &cached)
+	}
+	tree.ClearExtentBit(start, end, EXTENT_LOCKED|EXTENT_DIRTY|EXTENT_DELALLOC|EXTENT_DO_ACCOUNTING|EXTENT_DEFRAG, true, &cached)
+	inode.releasepage(page)
+	page.ClearChecked()
+	page.DetachPrivate()
+}
+
+// releasepage forgets what is known about a clean page.
+//
+//kernel:fs/btrfs/inode.c btrfs_release_folio
+func (inode *Inode) releasepage(page *mm.Page) bool {
+	if page.Writeback() || page.Dirty() {
+		return false
+	}
+	if !inode.tryReleaseExtentMapping(page) {
+		return false
+	}
+	page.DetachPrivate()
+	return true
+}
+
+// dataAops are the address space operations of regular files.
+//
+//kernel:none btrfs_aops
+type dataAops struct{}
+
+var aops mm.AddressSpaceOperations = dataAops{}
+
+// inodeOf is the inode whose page cache mapping is.
+//
+//kernel:none mirrors page->mapping->host
+func inodeOf(mapping *mm.AddressSpace) *Inode { return I(mapping.Host.(*vfs.Inode)) }
+
+//kernel:none member of btrfs_aops
+func (dataAops) Readpage(page *mm.Page) error { return inodeOf(page.Mapping.Load()).readpage(page) }
+
+//kernel:none member of btrfs_aops
+func (dataAops) Readpages(mapping *mm.AddressSpace, pages []*mm.Page) error {
+	inodeOf(mapping).extentReadpages(pages)
+	return nil
+}
+
+//kernel:fs/btrfs/inode.c btrfs_writepage @v3.12
+func (dataAops) Writepage(page *mm.Page, wbc *mm.WritebackControl) error {
+	inode := inodeOf(page.Mapping.Load())
+	if !inode.Igrab() {
+		page.RedirtyForWritepage(wbc)
+		page.Unlock()
+		return nil
+	}
+	epd := extentPageData{inode: inode, syncIO: wbc.SyncMode == mm.WB_SYNC_ALL}
+	err := epd.extentWritepage(page, wbc)
+	epd.flush()
+	inode.AddDelayedIput()
+	return err
+}
+
+//kernel:fs/btrfs/extent_io.c btrfs_writepages
+func (dataAops) Writepages(mapping *mm.AddressSpace, wbc *mm.WritebackControl) error {
+	epd := extentPageData{inode: inodeOf(mapping), syncIO: wbc.SyncMode == mm.WB_SYNC_ALL}
+	return epd.extentWriteCachePages(wbc)
+}
+
+//kernel:none member of btrfs_aops
+func (dataAops) SetPageDirty(page *mm.Page) bool { return page.SetDirtyNobuffers() }
+
+//kernel:none member of btrfs_aops
+func (dataAops) Invalidatepage(page *mm.Page, offset, length uint) {
+	inodeOf(page.Mapping.Load()).invalidatepage(page, offset, length)
+}
+
+//kernel:none member of btrfs_aops
+func (dataAops) Releasepage(page *mm.Page) bool {
+	return inodeOf(page.Mapping.Load()).releasepage(page)
+}
+
+// startDelallocInodes starts writing all delalloc inodes of a root, up to nr.
+//
+//kernel:fs/btrfs/inode.c start_delalloc_inodes
+func (root *Root) startDelallocInodes(nr int) (count int) {
+	var inodes []*Inode
+	root.delallocLock.Lock()
+	for inode := range root.delallocInodes.All() {
+		if nr >= 0 && len(inodes) == nr {
+			break
+		}
+		inodes = append(inodes, inode)
+	}
+	// Igrab takes ILock, which is outside of delallocLock: the entries cannot go
+	// away before they are off the list, so take the references afterwards.
+	root.delallocLock.Unlock()
+	for _, inode := range inodes {
+		if !inode.Igrab() {
+			continue
+		}
+		mm.FilemapFlush(inode.Mapping)
+		inode.AddDelayedIput()
+		count++
+	}
+	return count
+}
+
+// StartDelallocRoots starts writing delalloc data of all roots, up to nr inodes
+// (all if negative).
+//
+//kernel:fs/btrfs/inode.c btrfs_start_delalloc_roots
+func (fsInfo *FsInfo) StartDelallocRoots(nr int) {
+	var roots []*Root
+	fsInfo.delallocRootLock.Lock()
+	for root := range fsInfo.delallocRoots.All() {
+		roots = append(roots, root)
+	}
+	fsInfo.delallocRootLock.Unlock()
+	for _, root := range roots {
+		if nr == 0 {
+			return
+		}
+		done := root.startDelallocInodes(nr)
+		if nr > 0 {
+			nr -= min(nr, done)
+		}
+	}
+}
