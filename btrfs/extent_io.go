@@ -630,12 +630,12 @@ func (fsInfo *FsInfo) repairIOFailure(inode *Inode, offset uint64, data []byte, 
 		return
 	}
 	for _, stripe := range stripes[:n] {
-		if stripe.mirror != mirror {
+		if stripe.Mirror != mirror {
 			continue
 		}
-		if err := blockdev.WriteAt(fsInfo.k, fsInfo.dev, data, int64(stripe.physical)); err == nil {
+		if err := blockdev.WriteAt(fsInfo.k, fsInfo.dev, data, int64(stripe.Physical)); err == nil {
 			fsInfo.k.Printk("BTRFS info (device %s): read error corrected: ino %d off %d (dev %s sector %d)",
-				inode.Sb.ID, inode.location.Objectid, offset, fsInfo.dev.Name(), stripe.physical/blockdev.SectorSize)
+				inode.Sb.ID, inode.location.Objectid, offset, fsInfo.dev.Name(), stripe.Physical/blockdev.SectorSize)
 		}
 	}
 }

@@ -1,0 +1,1212 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package btrfs
+
+import (
+	"golang.org/x/sys/unix"
+
+	"kbtrfs/btrfs/disk"
+	"kbtrfs/kernel/mm"
+	"kbtrfs/vfs"
+)
+
+// Files: write(2), fsync, fallocate, seeking for data and holes, and the work on
+// file extent items that all of them share (drop_extents, mark_extent_written).
+
+// bufferedWriteMax is how much one round of a write moves: pages that are locked
+// together.
+const bufferedWriteMax = 256
+
+// bufferedWrite is the scratch memory of a write.
+//
+//kernel:none the pages array of __btrfs_buffered_write
+type bufferedWrite struct {
+	pages [bufferedWriteMax]*mm.Page
+}
+
+// copyFromUser copies writeBytes from i to the prepared pages, beginning at pos.
+// It may copy less; a page that is not up to date is filled as asked for or not
+// at all.
+//
+//kernel:fs/btrfs/file.c btrfs_copy_from_user
+func copyFromUser(pos int64, writeBytes int, pages []*mm.Page, i *mm.IovIter) (total int) {
+	offset := int(pos % pageSize)
+	for _, page := range pages {
+		if total == writeBytes {
+			break
+		}
+		count := min(pageSize-offset, writeBytes-total)
+		copied := i.CopyFrom(page.Data[offset : offset+count])
+		if copied < count && !page.Uptodate() {
+			copied = 0
+		}
+		i.Advance(copied)
+		total += copied
+		if copied < count {
+			break
+		}
+		offset = 0
+	}
+	return total
+}
+
+// dropPages unlocks the pages that a write is done with.
+//
+//kernel:fs/btrfs/file.c btrfs_drop_pages
+func dropPages(pages []*mm.Page) {
+	for i, page := range pages {
+		// A fixup that was queued for the page has nothing to do any more.
+		page.ClearChecked()
+		page.Unlock()
+		mm.MarkPageAccessed(page)
+		page.Put()
+		pages[i] = nil
+	}
+}
+
+// dirtyPages makes what was copied into the locked pages part of the file: the
+// locked range becomes delalloc, with the writer's reservation, and the pages
+// dirty.
+//
+// What was delalloc already is reserved for twice now, so its old reservation is
+// given back: by clearing the old state with its accounting, or, if nothing but
+// delalloc is there, by giving the new one back and leaving the states alone.
+//
+//kernel:fs/btrfs/file.c btrfs_dirty_pages
+func (inode *Inode) dirtyPages(pages []*mm.Page, pos int64, writeBytes int, noReserve bool, cached **ExtentState) {
+	start := alignDown(uint64(pos), pageSize)
+	length := uint64(len(pages)) * pageSize
+	end := start + length - 1
+	tree := &inode.ioTree
+	endPos := pos + int64(writeBytes)
+
+	if !noReserve && tree.TestRangeBit(start, end, EXTENT_DELALLOC, true, *cached) &&
+		!tree.TestRangeBit(start, end, EXTENT_NORESERVE, false, *cached) {
+		inode.delallocReleaseSpace(length)
+	} else {
+		tree.ClearExtentBit(start, end, EXTENT_DIRTY|EXTENT_DELALLOC|EXTENT_DO_ACCOUNTING|EXTENT_DEFRAG, false, cached)
+		extra := uint32(0)
+		if noReserve {
+			extra = EXTENT_NORESERVE
+		}
+		inode.setExtentDelalloc(start, end, extra, cached)
+	}
+	for _, page := range pages {
+		page.SetUptodate()
+		page.ClearChecked()
+		page.SetDirty()
+	}
+	// Only i_size in memory: disk_i_size follows when the data is on disk.
+	if endPos > inode.ISize() {
+		inode.ISizeWrite(endPos)
+	}
+}
+
+// DropExtents removes all file extent items of start..end; those that reach
+// beyond are cut.
+//
+//kernel:fs/btrfs/file.c btrfs_drop_extents
+func (trans *TransHandle) DropExtents(root *Root, inode *Inode, start, end uint64, dropCache bool) error {
+	path := NewPath()
+	defer path.Free()
+	_, err := trans.dropExtentsRaw(root, inode, path, start, end, dropCache)
+	return err
+}
+
+// dropExtentsRaw does that as long as the transaction's reservation lasts:
+// ENOSPC says that everything before dropEnd is done.
+//
+//kernel:fs/btrfs/file.c __btrfs_drop_extents @v3.12
+func (trans *TransHandle) dropExtentsRaw(root *Root, inode *Inode, path *Path, start, end uint64, dropCache bool) (dropEnd uint64, err error) {
+	fsInfo := root.fsInfo
+	ino := inode.location.Objectid
+	searchStart := start
+	extentEnd := uint64(0)
+	delSlot, delNr := 0, 0
+	found := false
+	mod := -1
+	if dropCache {
+		inode.extentTree.DropExtentMapRange(start, end-1, false)
+	}
+	// Nothing is likely to be there: look before locking for writing.
+	if start >= inode.diskISizeRead() {
+		mod = 0
+	}
+search:
+	for {
+		exact, serr := root.LookupFileExtent(trans, path, ino, searchStart, mod)
+		if serr != nil {
+			err = serr
+			break
+		}
+		if !exact && path.Slots[0] > 0 && searchStart == start {
+			key := path.Nodes[0].ItemKey(path.Slots[0] - 1)
+			if key.Objectid == ino && key.Type == disk.BTRFS_EXTENT_DATA_KEY {
+				path.Slots[0]--
+			}
+		}
+		recow := false
+		for {
+			leaf := path.Nodes[0]
+			if path.Slots[0] >= leaf.Nritems() {
+				if delNr > 0 {
+					break search
+				}
+				ok, nerr := root.NextLeaf(path)
+				if nerr != nil {
+					err = nerr
+					break search
+				}
+				if !ok {
+					break search
+				}
+				leaf = path.Nodes[0]
+				recow = true // the next leaf was locked for reading only
+			}
+			slot := path.Slots[0]
+			key := leaf.ItemKey(slot)
+			if key.Objectid > ino {
+				break search
+			}
+			if key.Objectid < ino || key.Type < disk.BTRFS_EXTENT_DATA_KEY {
+				path.Slots[0]++
+				continue
+			}
+			if key.Type > disk.BTRFS_EXTENT_DATA_KEY || key.Offset >= end {
+				break search
+			}
+			var fi disk.FileExtentItem
+			fi.Decode(leaf.ItemData(slot))
+			inline := fi.Type == disk.BTRFS_FILE_EXTENT_INLINE
+			if inline {
+				extentEnd = rangeEnd(key.Offset, fi.RamBytes)
+			} else {
+				extentEnd = rangeEnd(key.Offset, fi.NumBytes)
+			}
+			if extentEnd <= searchStart {
+				path.Slots[0]++
+				continue
+			}
+			found = true
+			searchStart = max(key.Offset, start)
+			if recow || mod == 0 {
+				mod = -1
+				path.Release()
+				continue search
+			}
+			if inline && (start > key.Offset || alignUp(extentEnd, uint64(fsInfo.sectorsize)) > end) {
+				// An inline extent is one sector and cannot be cut.
+				err = unix.EOPNOTSUPP
+				break search
+			}
+
+			//      | - range - |
+			//  | ------ extent ------ |
+			if start > key.Offset && end < extentEnd {
+				newKey := key
+				newKey.Offset = start
+				if err = root.DuplicateItem(trans, path, &newKey); err == unix.EAGAIN {
+					err = nil
+					path.Release()
+					continue search
+				}
+				if err != nil {
+					break search
+				}
+				leaf = path.Nodes[0]
+				fi.NumBytes = start - key.Offset
+				fi.Encode(leaf.ItemData(path.Slots[0] - 1))
+				fi.Offset += start - key.Offset
+				fi.NumBytes = extentEnd - start
+				fi.Encode(leaf.ItemData(path.Slots[0]))
+				fsInfo.MarkBufferDirty(leaf)
+				if fi.DiskBytenr > 0 {
+					err = trans.IncExtentRef(root, fi.DiskBytenr, fi.DiskNumBytes, 0, root.Objectid(), ino, start-fi.Offset)
+					if err != nil {
+						trans.Abort(err)
+						break search
+					}
+				}
+				key.Offset = start
+			}
+			//  | ---- range ---- |
+			//       | ---- extent ---- |
+			if start <= key.Offset && end < extentEnd && !inline {
+				newKey := key
+				newKey.Offset = end
+				root.SetItemKeySafe(path, &newKey)
+				fi.Offset += end - key.Offset
+				fi.NumBytes = extentEnd - end
+				fi.Encode(leaf.ItemData(path.Slots[0]))
+				fsInfo.MarkBufferDirty(leaf)
+				if fi.DiskBytenr > 0 {
+					inode.SubBytes(int64(end - key.Offset))
+				}
+				break search
+			}
+			searchStart = extentEnd
+			//       | ---- range ---- |
+			//  | ---- extent ---- |
+			if start > key.Offset {
+				fi.NumBytes = start - key.Offset
+				fi.Encode(leaf.ItemData(path.Slots[0]))
+				fsInfo.MarkBufferDirty(leaf)
+				if fi.DiskBytenr > 0 {
+					inode.SubBytes(int64(extentEnd - start))
+				}
+				if end == extentEnd {
+					break search
+				}
+				path.Slots[0]++
+				continue
+			}
+			//  | ------ range ------ |
+			//     | -- extent -- |
+			if delNr == 0 {
+				delSlot = path.Slots[0]
+			}
+			delNr++
+			if inline {
+				inode.SubBytes(int64(extentEnd - key.Offset))
+				extentEnd = alignUp(extentEnd, uint64(fsInfo.sectorsize))
+			} else if fi.DiskBytenr > 0 {
+				err = trans.FreeExtent(root, fi.DiskBytenr, fi.DiskNumBytes, 0, root.Objectid(), ino, key.Offset-fi.Offset)
+				if err != nil {
+					trans.Abort(err)
+					break search
+				}
+				inode.SubBytes(int64(extentEnd - key.Offset))
+			}
+			if end == extentEnd {
+				break search
+			}
+			if path.Slots[0]+1 < leaf.Nritems() {
+				path.Slots[0]++
+				continue
+			}
+			if err = root.DelItems(trans, path, delSlot, delNr); err != nil {
+				trans.Abort(err)
+				break search
+			}
+			delSlot, delNr = 0, 0
+			path.Release()
+			continue search
+		}
+	}
+	if err == nil && delNr > 0 {
+		path.Slots[0] = delSlot
+		if err = root.DelItems(trans, path, delSlot, delNr); err != nil {
+			trans.Abort(err)
+		}
+	}
+	path.Release()
+	dropEnd = end
+	if err != nil && found {
+		dropEnd = min(end, max(searchStart, start))
+	}
+	return dropEnd, err
+}
+
+// diskISizeRead reads disk_i_size.
+//
+//kernel:none reads BTRFS_I(inode)->disk_i_size, a torn read of which does no harm in C
+func (inode *Inode) diskISizeRead() uint64 {
+	inode.orderedTree.lock.Lock()
+	size := inode.diskISize
+	inode.orderedTree.lock.Unlock()
+	return size
+}
+
+// extentMergeable reports whether the item at slot is a written piece of the
+// extent at bytenr that touches *start or *end (0: does not matter), and returns
+// its range in them.
+//
+//kernel:fs/btrfs/file.c extent_mergeable
+func extentMergeable(leaf *ExtentBuffer, slot int, objectid, bytenr, origOffset uint64, start, end *uint64) bool {
+	if slot < 0 || slot >= leaf.Nritems() {
+		return false
+	}
+	key := leaf.ItemKey(slot)
+	if key.Objectid != objectid || key.Type != disk.BTRFS_EXTENT_DATA_KEY {
+		return false
+	}
+	var fi disk.FileExtentItem
+	fi.Decode(leaf.ItemData(slot))
+	if fi.Type != disk.BTRFS_FILE_EXTENT_REG || fi.DiskBytenr != bytenr || fi.Offset != key.Offset-origOffset ||
+		fi.Compression != 0 || fi.Encryption != 0 || fi.OtherEncoding != 0 {
+		return false
+	}
+	extentEnd := key.Offset + fi.NumBytes
+	if *start != 0 && *start != key.Offset || *end != 0 && *end != extentEnd {
+		return false
+	}
+	*start, *end = key.Offset, extentEnd
+	return true
+}
+
+// setPiece rewrites the file extent item at slot: where its piece begins in the
+// extent, how long it is, of which type.
+//
+//kernel:none the runs of btrfs_set_file_extent_* in btrfs_mark_extent_written
+func (trans *TransHandle) setPiece(leaf *ExtentBuffer, slot int, offset, numBytes uint64, typ uint8) {
+	var fi disk.FileExtentItem
+	fi.Decode(leaf.ItemData(slot))
+	fi.Generation = trans.Transid
+	fi.Offset = offset
+	fi.NumBytes = numBytes
+	fi.Type = typ
+	fi.Encode(leaf.ItemData(slot))
+	trans.fsInfo.MarkBufferDirty(leaf)
+}
+
+// MarkExtentWritten turns start..end, part of a preallocated extent, into a
+// regular one. The item is split in up to three, or its written part is joined
+// with written neighbours of the same extent.
+//
+//kernel:fs/btrfs/file.c btrfs_mark_extent_written
+func (trans *TransHandle) MarkExtentWritten(inode *Inode, start, end uint64) error {
+	const REG, PREALLOC = disk.BTRFS_FILE_EXTENT_REG, disk.BTRFS_FILE_EXTENT_PREALLOC
+	root := inode.root
+	ino := inode.location.Objectid
+	path := NewPath()
+	defer path.Free()
+again:
+	recow := false
+	split := start
+	key := disk.Key{Objectid: ino, Type: disk.BTRFS_EXTENT_DATA_KEY, Offset: split}
+	found, err := root.SearchSlot(trans, &key, path, -1, true)
+	if err != nil {
+		return err
+	}
+	if !found && path.Slots[0] > 0 {
+		path.Slots[0]--
+	}
+	leaf := path.Nodes[0]
+	slot := path.Slots[0]
+	key = leaf.ItemKey(slot)
+	var fi disk.FileExtentItem
+	if key.Objectid == ino && key.Type == disk.BTRFS_EXTENT_DATA_KEY {
+		fi.Decode(leaf.ItemData(slot))
+	}
+	extentEnd := key.Offset + fi.NumBytes
+	if fi.Type != PREALLOC || key.Offset > start || extentEnd < end {
+		root.fsInfo.k.Printk("BTRFS critical (device %s): root %d ino %d: no preallocated extent at %d-%d",
+			inode.Sb.ID, root.Objectid(), ino, start, end)
+		return unix.EUCLEAN
+	}
+	bytenr, numBytes := fi.DiskBytenr, fi.DiskNumBytes
+	origOffset := key.Offset - fi.Offset
+
+	if start == key.Offset && end < extentEnd {
+		otherStart, otherEnd := uint64(0), start
+		if extentMergeable(leaf, slot-1, ino, bytenr, origOffset, &otherStart, &otherEnd) {
+			// The written piece before grows, ours shrinks at the front.
+			newKey := key
+			newKey.Offset = end
+			root.SetItemKeySafe(path, &newKey)
+			trans.setPiece(leaf, slot, end-origOffset, extentEnd-end, PREALLOC)
+			trans.setPiece(leaf, slot-1, otherStart-origOffset, end-otherStart, REG)
+			return nil
+		}
+	}
+	if start > key.Offset && end == extentEnd {
+		otherStart, otherEnd := end, uint64(0)
+		if extentMergeable(leaf, slot+1, ino, bytenr, origOffset, &otherStart, &otherEnd) {
+			trans.setPiece(leaf, slot, fi.Offset, start-key.Offset, PREALLOC)
+			path.Slots[0]++
+			newKey := key
+			newKey.Offset = start
+			root.SetItemKeySafe(path, &newKey)
+			trans.setPiece(leaf, path.Slots[0], start-origOffset, otherEnd-start, REG)
+			return nil
+		}
+	}
+
+	for start > key.Offset || end < extentEnd {
+		if key.Offset == start {
+			split = end
+		}
+		newKey := key
+		newKey.Offset = split
+		err := root.DuplicateItem(trans, path, &newKey)
+		if err == unix.EAGAIN {
+			path.Release()
+			goto again
+		}
+		if err != nil {
+			return err
+		}
+		leaf = path.Nodes[0]
+		trans.setPiece(leaf, path.Slots[0]-1, key.Offset-origOffset, split-key.Offset, PREALLOC)
+		trans.setPiece(leaf, path.Slots[0], split-origOffset, extentEnd-split, PREALLOC)
+		if err := trans.IncExtentRef(root, bytenr, numBytes, 0, root.Objectid(), ino, origOffset); err != nil {
+			return err
+		}
+		if split == start {
+			key.Offset = start
+		} else {
+			path.Slots[0]--
+			extentEnd = end
+		}
+		recow = true
+	}
+
+	delSlot, delNr := 0, 0
+	otherStart, otherEnd := end, uint64(0)
+	if extentMergeable(leaf, path.Slots[0]+1, ino, bytenr, origOffset, &otherStart, &otherEnd) {
+		if recow {
+			path.Release()
+			goto again
+		}
+		extentEnd = otherEnd
+		delSlot = path.Slots[0] + 1
+		delNr++
+		if err := trans.FreeExtent(root, bytenr, numBytes, 0, root.Objectid(), ino, origOffset); err != nil {
+			return err
+		}
+	}
+	otherStart, otherEnd = 0, start
+	if extentMergeable(leaf, path.Slots[0]-1, ino, bytenr, origOffset, &otherStart, &otherEnd) {
+		if recow {
+			path.Release()
+			goto again
+		}
+		key.Offset = otherStart
+		delSlot = path.Slots[0]
+		delNr++
+		if err := trans.FreeExtent(root, bytenr, numBytes, 0, root.Objectid(), ino, origOffset); err != nil {
+			return err
+		}
+	}
+	if delNr == 0 {
+		trans.setPiece(leaf, path.Slots[0], start-origOffset, end-start, REG)
+		return nil
+	}
+	trans.setPiece(leaf, delSlot-1, key.Offset-origOffset, extentEnd-key.Offset, REG)
+	return root.DelItems(trans, path, delSlot, delNr)
+}
+
+// prepareUptodatePage reads a page of which only a part will be overwritten. On
+// an error the page is unlocked.
+//
+//kernel:fs/btrfs/file.c prepare_uptodate_page @v3.12
+func (inode *Inode) prepareUptodatePage(page *mm.Page) error {
+	page.ClearError()
+	err := inode.readpage(page)
+	page.Lock()
+	switch {
+	case page.Mapping.Load() != inode.Mapping:
+		err = unix.EAGAIN
+	case err == nil && !page.Uptodate():
+		err = unix.EIO
+	}
+	if err != nil {
+		page.Unlock()
+	}
+	return err
+}
+
+// preparePages gets the pages from index on into memory, locked and not under
+// writeback. The first and the last are read if the write covers only a part of
+// them and there is something to read.
+//
+//kernel:fs/btrfs/file.c prepare_pages
+func (inode *Inode) preparePages(pages []*mm.Page, pos int64, writeBytes int, forceUptodate bool) error {
+	index := uint64(pos) >> pageShift
+	for i := 0; i < len(pages); i++ {
+		page := mm.FindOrCreatePage(inode.Mapping, index+uint64(i))
+		pages[i] = page
+		partial := i == 0 && (pos%pageSize != 0 || forceUptodate) ||
+			i == len(pages)-1 && (pos+int64(writeBytes))%pageSize != 0
+		if partial && !page.Uptodate() {
+			if err := inode.prepareUptodatePage(page); err != nil {
+				page.Put()
+				pages[i] = nil
+				if err == unix.EAGAIN { // truncated meanwhile
+					i--
+					continue
+				}
+				dropPages(pages[:i])
+				return err
+			}
+		}
+		page.WaitOnWriteback()
+	}
+	return nil
+}
+
+// lockAndCleanupExtentIfNeed locks the bytes of the prepared pages, which no
+// ordered extent may cover: an extent that is being written must have finished
+// before its bytes become delalloc again. EAGAIN: there was one; the pages have
+// been given up, prepare them again.
+//
+// The range stays locked until the pages are dirty: DELALLOC is never set by
+// somebody who does not own the range.
+//
+//kernel:fs/btrfs/file.c lock_and_cleanup_extent_if_need
+func (inode *Inode) lockAndCleanupExtentIfNeed(pages []*mm.Page, pos int64, cached **ExtentState) (start, end uint64, err error) {
+	start = alignDown(uint64(pos), pageSize)
+	end = start + uint64(len(pages))*pageSize - 1
+	inode.ioTree.LockExtentBits(start, end, 0, cached)
+	ordered := inode.LookupOrderedRange(start, end-start+1)
+	if ordered != nil {
+		inode.ioTree.UnlockExtentCached(start, end, cached)
+		dropPages(pages)
+		inode.StartOrderedExtent(ordered, true)
+		ordered.PutOrderedExtent()
+		return start, end, unix.EAGAIN
+	}
+	for _, page := range pages {
+		setPageExtentMapped(page)
+	}
+	return start, end, nil
+}
+
+// checkCanNocow reports how many of the bytes from pos on can be written when
+// there is no data space left, because they are preallocated or NODATACOW.
+//
+//kernel:fs/btrfs/file.c btrfs_check_nocow_lock
+func (inode *Inode) checkCanNocow(pos, writeBytes uint64) (uint64, error) {
+	start := alignDown(pos, pageSize)
+	end := alignUp(pos+writeBytes, pageSize) - 1
+	inode.lockAndFlushOrderedRange(start, end)
+	n, err := inode.canNocowExtent(start, end-start+1)
+	inode.ioTree.UnlockExtent(start, end)
+	if err != nil || n <= pos-start {
+		return 0, err
+	}
+	return min(writeBytes, n-(pos-start)), nil
+}
+
+// bufferedWrite writes through the page cache, i_mutex held.
+//
+//kernel:fs/btrfs/file.c btrfs_buffered_write
+func (inode *Inode) bufferedWrite(i *mm.IovIter, pos int64) (written int, err error) {
+	fsInfo := inode.root.fsInfo
+	state := fsInfo.writeState.Get()
+	defer fsInfo.writeState.Put(state)
+	forceUptodate := false
+	maxPages := bufferedWriteMax
+
+	for i.Count() > 0 {
+		offset := int(pos % pageSize)
+		writeBytes := min(i.Count(), maxPages*pageSize-offset)
+		if err = i.FaultInReadable(writeBytes); err != nil {
+			break
+		}
+
+		// Space comes first: reserving may have to write other pages.
+		numPages := (writeBytes + offset + pageSize - 1) >> pageShift
+		reserveBytes := uint64(numPages) << pageShift
+		noReserve := false
+		err = inode.checkDataFreeSpace(reserveBytes)
+		if err == unix.ENOSPC && inode.flags&(disk.BTRFS_INODE_NODATACOW|disk.BTRFS_INODE_PREALLOC) != 0 {
+			n, nerr := inode.checkCanNocow(uint64(pos), uint64(writeBytes))
+			if nerr != nil {
+				err = nerr
+				break
+			}
+			if n > 0 {
+				noReserve = true
+				writeBytes = int(n)
+				numPages = (writeBytes + offset + pageSize - 1) >> pageShift
+				reserveBytes = uint64(numPages) << pageShift
+				err = nil
+			}
+		}
+		if err != nil {
+			break
+		}
+		if err = inode.delallocReserveMetadata(reserveBytes); err != nil {
+			if !noReserve {
+				inode.freeReservedDataSpace(reserveBytes)
+			}
+			break
+		}
+		release := func(bytes uint64) {
+			if noReserve {
+				inode.delallocReleaseMetadata(bytes)
+			} else {
+				inode.delallocReleaseSpace(bytes)
+			}
+		}
+
+		pages := state.pages[:numPages]
+		var cached *ExtentState
+		var lockStart, lockEnd uint64
+		for {
+			if err = inode.preparePages(pages, pos, writeBytes, forceUptodate); err != nil {
+				break
+			}
+			if lockStart, lockEnd, err = inode.lockAndCleanupExtentIfNeed(pages, pos, &cached); err != unix.EAGAIN {
+				break
+			}
+		}
+		if err != nil {
+			release(reserveBytes)
+			break
+		}
+
+		copied := copyFromUser(pos, writeBytes, pages, i)
+		dirty := 0
+		if copied > 0 {
+			dirty = (copied + offset + pageSize - 1) >> pageShift
+		}
+		forceUptodate = copied == 0
+		if copied < writeBytes {
+			maxPages = 1 // trouble with the caller's memory: page by page
+		}
+		if dirty < numPages {
+			// Give back what was not copied; its unit stays with what was.
+			if dirty > 0 {
+				inode.ILock.Lock()
+				inode.outstandingExtents++
+				inode.ILock.Unlock()
+			}
+			release(uint64(numPages-dirty) << pageShift)
+		}
+		if dirty > 0 {
+			inode.dirtyPages(pages[:dirty], pos, copied, noReserve, &cached)
+		}
+		inode.ioTree.UnlockExtentCached(lockStart, lockEnd, &cached)
+		dropPages(pages)
+
+		mm.BalanceDirtyPagesRatelimited(inode.Mapping)
+		if dirty < int(fsInfo.nodesize>>pageShift)+1 {
+			fsInfo.BtreeBalanceDirty()
+		}
+		pos += int64(copied)
+		written += copied
+	}
+	if written > 0 {
+		return written, nil
+	}
+	return 0, err
+}
+
+// dataFops are the file operations of regular files.
+//
+//kernel:none btrfs_file_operations
+type dataFops struct{ vfs.BaseFileOperations }
+
+var fileOps vfs.FileOperations = dataFops{}
+
+//kernel:none member of btrfs_file_operations
+func (dataFops) Open(inode *vfs.Inode, file *vfs.File) error { return vfs.GenericFileOpen(inode, file) }
+
+//kernel:fs/btrfs/file.c btrfs_file_read_iter
+func (dataFops) ReadIter(iocb *vfs.Kiocb, iter *mm.IovIter) (int, error) {
+	return iocb.GenericFileReadIter(iter)
+}
+
+// WriteIter is write(2).
+//
+//kernel:fs/btrfs/file.c btrfs_file_write_iter
+func (dataFops) WriteIter(iocb *vfs.Kiocb, iter *mm.IovIter) (int, error) {
+	file := iocb.File
+	inode := I(file.Inode)
+	fsInfo := inode.root.fsInfo
+	// The file was opened before the file system was shut down by an error.
+	if fsInfo.fsState.Test(BTRFS_FS_STATE_ERROR) {
+		return 0, unix.EROFS
+	}
+	inode.IMutex.Lock()
+	n, err := iocb.GenericWriteChecks(iter)
+	if err != nil || n == 0 {
+		inode.IMutex.Unlock()
+		return 0, err
+	}
+	if err := file.FileRemovePrivs(); err != nil {
+		inode.IMutex.Unlock()
+		return 0, err
+	}
+	// No transaction for the times: the inode is written when the data is.
+	inode.updateTimeForWrite()
+
+	pos := iocb.Pos
+	if start, size := alignDown(uint64(pos), pageSize), uint64(inode.ISize()); start > size {
+		if err := inode.contExpand(size, start); err != nil {
+			inode.IMutex.Unlock()
+			return 0, err
+		}
+	}
+	written, err := inode.bufferedWrite(iter, pos)
+	if written > 0 {
+		iocb.Pos = pos + int64(written)
+	}
+	inode.IMutex.Unlock()
+	// fsync must find this change although it is in no transaction yet.
+	inode.setLastTransWrite()
+	if written > 0 {
+		if serr := iocb.GenericWriteSync(written); serr != nil {
+			return 0, serr
+		}
+	}
+	return written, err
+}
+
+//kernel:fs/btrfs/file.c update_time_for_write
+func (inode *Inode) updateTimeForWrite() {
+	if inode.Flags()&vfs.S_NOCMTIME != 0 {
+		return
+	}
+	now := inode.CurrentTime()
+	if inode.Mtime() != now {
+		inode.SetMtime(now)
+	}
+	if inode.Ctime() != now {
+		inode.SetCtime(now)
+	}
+	inode.IncIversion()
+}
+
+// setLastTransWrite notes that a transaction from the next one on will hold a
+// change of the inode.
+//
+//kernel:none the end of btrfs_file_aio_write
+func (inode *Inode) setLastTransWrite() {
+	fsInfo := inode.root.fsInfo
+	fsInfo.transLock.Lock()
+	inode.lastTrans = fsInfo.generation + 1
+	fsInfo.transLock.Unlock()
+}
+
+// Fsync makes what was written before durable: it waits for the ordered extents
+// of the range and commits the transaction that has their items. Without a tree
+// log that is a commit of the whole file system.
+//
+//kernel:fs/btrfs/file.c btrfs_sync_file
+func (dataFops) Fsync(file *vfs.File, start, end int64, datasync bool) error {
+	return I(file.Inode).syncFile(uint64(start), uint64(end))
+}
+
+//kernel:none the part of btrfs_sync_file that directories share
+func (inode *Inode) syncFile(start, end uint64) error {
+	root := inode.root
+	fsInfo := root.fsInfo
+	var err error
+	if inode.IsReg() {
+		// Most of the I/O starts without i_mutex; then, with it, what came after.
+		mm.FilemapFdatawriteRange(inode.Mapping, int64(start), int64(end), mm.WB_SYNC_ALL)
+		inode.IMutex.Lock()
+		err = inode.WaitOrderedRange(start, end-start+1)
+		if cerr := inode.Mapping.CheckErrors(); err == nil {
+			err = cerr
+		}
+		inode.IMutex.Unlock()
+	}
+	if err != nil {
+		return err
+	}
+	fsInfo.transLock.Lock()
+	lastTrans := inode.lastTrans
+	fsInfo.transLock.Unlock()
+	if lastTrans <= fsInfo.lastTransCommitted.Load() {
+		return nil
+	}
+	trans, err := root.StartTransaction(0)
+	if err != nil {
+		return err
+	}
+	return trans.Commit()
+}
+
+// punchHole removes the data of offset..offset+length.
+//
+//kernel:fs/btrfs/file.c btrfs_punch_hole
+func (inode *Inode) punchHole(offset, length int64) error {
+	root := inode.root
+	fsInfo := root.fsInfo
+	inode.IMutex.Lock()
+	defer inode.IMutex.Unlock()
+	inode.WaitOrderedRange(uint64(offset), uint64(length))
+
+	size := alignUp(uint64(inode.ISize()), pageSize)
+	from, to := uint64(offset), uint64(offset)+uint64(length)
+	lockStart, lockEnd := alignUp(from, pageSize), alignDown(to, pageSize)
+	if err := inode.zeroEdges(from, to, size); err != nil {
+		return err
+	}
+	if lockEnd <= lockStart {
+		return inode.touch()
+	}
+	lockEnd--
+	var cached *ExtentState
+	inode.punchHoleLockRange(lockStart, lockEnd, &cached)
+	defer inode.ioTree.UnlockExtentCached(lockStart, lockEnd, &cached)
+
+	path := NewPath()
+	defer path.Free()
+	for cur := lockStart; cur < lockEnd; {
+		trans, err := root.StartTransaction(3)
+		if err != nil {
+			return err
+		}
+		dropEnd, err := trans.dropExtentsRaw(root, inode, path, cur, lockEnd+1, true)
+		again := err == unix.ENOSPC && dropEnd > cur
+		if err == nil || again {
+			err = inode.fillHoles(trans, cur, dropEnd)
+		}
+		if err == nil {
+			inode.IncIversion()
+			inode.SetMtime(inode.CurrentTime())
+			inode.SetCtime(inode.Mtime())
+			err = root.UpdateInode(trans, inode)
+		}
+		if err != nil {
+			trans.Abort(err)
+			trans.End()
+			return err
+		}
+		if err := trans.End(); err != nil {
+			return err
+		}
+		fsInfo.BtreeBalanceDirty()
+		cur = dropEnd
+	}
+	return nil
+}
+
+// zeroEdges zeroes the parts of from..to that share a page with other bytes.
+// Nothing behind the end of the file (size) is in a page.
+//
+//kernel:none the truncate_block calls of btrfs_punch_hole
+func (inode *Inode) zeroEdges(from, to, size uint64) error {
+	if from>>pageShift == (to-1)>>pageShift && to-from < pageSize {
+		if from < size {
+			return inode.truncatePage(from, to-from, false)
+		}
+		return nil
+	}
+	if from < size {
+		if err := inode.truncatePage(from, 0, false); err != nil {
+			return err
+		}
+	}
+	if to < size && to%pageSize != 0 {
+		return inode.truncatePage(to, 0, true)
+	}
+	return nil
+}
+
+// touch writes the times of an inode whose data have changed.
+//
+//kernel:none the last transaction of btrfs_punch_hole
+func (inode *Inode) touch() error {
+	root := inode.root
+	trans, err := root.StartTransaction(1)
+	if err != nil {
+		return err
+	}
+	inode.IncIversion()
+	inode.SetMtime(inode.CurrentTime())
+	inode.SetCtime(inode.Mtime())
+	err = root.UpdateInode(trans, inode)
+	if eerr := trans.End(); err == nil {
+		err = eerr
+	}
+	return err
+}
+
+// punchHoleLockRange locks a range of which no page is in memory and no ordered
+// extent under way.
+//
+//kernel:fs/btrfs/file.c btrfs_punch_hole_lock_range
+func (inode *Inode) punchHoleLockRange(lockStart, lockEnd uint64, cached **ExtentState) {
+	for {
+		mm.TruncatePagecacheRange(inode.Mapping, int64(lockStart), int64(lockEnd))
+		inode.ioTree.LockExtentBits(lockStart, lockEnd, 0, cached)
+		ordered := inode.LookupOrderedRange(lockStart, lockEnd-lockStart+1)
+		var buf [1]*mm.Page
+		index := lockStart >> pageShift
+		n := mm.FindGetPages(inode.Mapping, index, buf[:])
+		clean := n == 0 || buf[0].Index > lockEnd>>pageShift
+		mm.PutPages(buf[:n])
+		if ordered == nil && clean {
+			return
+		}
+		inode.ioTree.UnlockExtentCached(lockStart, lockEnd, cached)
+		if ordered != nil {
+			inode.StartOrderedExtent(ordered, true)
+			ordered.PutOrderedExtent()
+		}
+	}
+}
+
+// fillHoles makes offset..end, which has no items any more, a hole: by an item
+// where the format wants one, joined with a hole next to it.
+//
+//kernel:fs/btrfs/file.c fill_holes
+func (inode *Inode) fillHoles(trans *TransHandle, offset, end uint64) error {
+	root := inode.root
+	fsInfo := root.fsInfo
+	hole := holeMap(offset, end-offset)
+	inode.extentTree.ReplaceExtentMapRange(&hole)
+	if fsInfo.noHoles() {
+		return nil
+	}
+	if offset >= alignUp(uint64(inode.ISize()), pageSize) {
+		return nil
+	}
+	path := NewPath()
+	defer path.Free()
+	key := disk.Key{Objectid: inode.location.Objectid, Type: disk.BTRFS_EXTENT_DATA_KEY, Offset: offset}
+	if _, err := root.SearchSlot(trans, &key, path, 0, true); err != nil {
+		return err
+	}
+	leaf := path.Nodes[0]
+	if fi, key, ok := inode.holeMergeable(leaf, path.Slots[0]-1, offset, end); ok {
+		fi.NumBytes = end - key.Offset
+		fi.RamBytes, fi.Offset = fi.NumBytes, 0
+		fi.Encode(leaf.ItemData(path.Slots[0] - 1))
+		fsInfo.MarkBufferDirty(leaf)
+		return nil
+	}
+	if fi, next, ok := inode.holeMergeable(leaf, path.Slots[0], offset, end); ok {
+		holeEnd := next.Offset + fi.NumBytes
+		root.SetItemKeySafe(path, &key)
+		fi.NumBytes = holeEnd - offset
+		fi.RamBytes, fi.Offset = fi.NumBytes, 0
+		fi.Encode(leaf.ItemData(path.Slots[0]))
+		fsInfo.MarkBufferDirty(leaf)
+		return nil
+	}
+	path.Release()
+	return root.InsertFileExtent(trans, inode.location.Objectid, offset, 0, 0, end-offset, 0, end-offset)
+}
+
+// holeMergeable reports whether the item at slot is a hole that touches
+// start..end.
+//
+//kernel:fs/btrfs/file.c hole_mergeable
+func (inode *Inode) holeMergeable(leaf *ExtentBuffer, slot int, start, end uint64) (fi disk.FileExtentItem, key disk.Key, ok bool) {
+	if slot < 0 || slot >= leaf.Nritems() {
+		return
+	}
+	key = leaf.ItemKey(slot)
+	if key.Objectid != inode.location.Objectid || key.Type != disk.BTRFS_EXTENT_DATA_KEY {
+		return
+	}
+	fi.Decode(leaf.ItemData(slot))
+	ok = fi.Type == disk.BTRFS_FILE_EXTENT_REG && fi.DiskBytenr == 0 && (key.Offset == end || key.Offset+fi.NumBytes == start)
+	return
+}
+
+// Fallocate allocates, punches or zeroes a range.
+//
+//kernel:fs/btrfs/file.c btrfs_fallocate
+func (dataFops) Fallocate(file *vfs.File, mode int, offset, length int64) error {
+	inode := I(file.Inode)
+	if mode&^(unix.FALLOC_FL_KEEP_SIZE|unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_ZERO_RANGE) != 0 {
+		return unix.EOPNOTSUPP
+	}
+	if inode.root.fsInfo.fsState.Test(BTRFS_FS_STATE_ERROR) {
+		return unix.EROFS
+	}
+	if mode&unix.FALLOC_FL_PUNCH_HOLE != 0 {
+		return inode.punchHole(offset, length)
+	}
+	return inode.fallocate(file, mode, uint64(offset), uint64(length))
+}
+
+// fallocate gives all holes of the range preallocated extents. FALLOC_FL_ZERO_RANGE
+// first makes the range a hole.
+//
+//kernel:none the body of btrfs_fallocate, with btrfs_zero_range
+func (inode *Inode) fallocate(file *vfs.File, mode int, offset, length uint64) error {
+	root := inode.root
+	sectorsize := uint64(root.fsInfo.sectorsize)
+	end := offset + length
+	keepSize := mode&unix.FALLOC_FL_KEEP_SIZE != 0
+
+	inode.IMutex.Lock()
+	defer inode.IMutex.Unlock()
+	if !keepSize && int64(end) > inode.ISize() && int64(end) > inode.Sb.Maxbytes {
+		return unix.EFBIG
+	}
+	if err := file.FileRemovePrivs(); err != nil {
+		return err
+	}
+	size := uint64(inode.ISize())
+	allocStart, allocEnd := alignDown(offset, sectorsize), alignUp(end, sectorsize)
+	if allocStart > size {
+		if err := inode.contExpand(size, allocStart); err != nil {
+			return err
+		}
+	} else if err := inode.truncatePage(size, 0, false); err != nil {
+		// What is behind i_size in its page must be zero before i_size grows.
+		return err
+	}
+	if mode&unix.FALLOC_FL_ZERO_RANGE != 0 {
+		inode.WaitOrderedRange(offset, length)
+		if err := inode.zeroEdges(offset, end, alignUp(size, sectorsize)); err != nil {
+			return err
+		}
+		// The whole pages lose their data; the edges keep theirs.
+		allocStart, allocEnd = alignUp(offset, sectorsize), alignDown(end, sectorsize)
+		if offset >= size {
+			allocStart = alignDown(offset, sectorsize)
+		}
+		if end >= size {
+			allocEnd = alignUp(end, sectorsize)
+		}
+	}
+	inode.WaitOrderedRange(allocStart, allocEnd-allocStart)
+	if allocEnd > allocStart {
+		var err error
+		if mode&unix.FALLOC_FL_ZERO_RANGE != 0 {
+			err = inode.zeroRange(allocStart, allocEnd)
+		}
+		if err == nil {
+			err = inode.allocateRange(allocStart, allocEnd, end, keepSize)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	// Times, and i_size if no extent had to be made for that.
+	trans, err := root.StartTransaction(1)
+	if err != nil {
+		return err
+	}
+	inode.SetCtime(inode.CurrentTime())
+	inode.IncIversion()
+	if !keepSize && end > uint64(inode.ISize()) {
+		inode.ISizeWrite(int64(end))
+		inode.OrderedUpdateISize(end, nil)
+	}
+	err = root.UpdateInode(trans, inode)
+	if eerr := trans.End(); err == nil {
+		err = eerr
+	}
+	return err
+}
+
+// zeroRange makes whole pages a hole.
+//
+//kernel:fs/btrfs/file.c btrfs_zero_range
+func (inode *Inode) zeroRange(start, end uint64) error {
+	root := inode.root
+	var cached *ExtentState
+	inode.punchHoleLockRange(start, end-1, &cached)
+	defer inode.ioTree.UnlockExtentCached(start, end-1, &cached)
+	path := NewPath()
+	defer path.Free()
+	for cur := start; cur < end; {
+		trans, err := root.StartTransaction(3)
+		if err != nil {
+			return err
+		}
+		dropEnd, err := trans.dropExtentsRaw(root, inode, path, cur, end, true)
+		if err == nil || err == unix.ENOSPC && dropEnd > cur {
+			err = inode.fillHoles(trans, cur, dropEnd)
+		}
+		if err == nil {
+			err = root.UpdateInode(trans, inode)
+		}
+		if err != nil {
+			trans.Abort(err)
+			trans.End()
+			return err
+		}
+		if err := trans.End(); err != nil {
+			return err
+		}
+		cur = dropEnd
+	}
+	return nil
+}
+
+// allocateRange preallocates the holes of start..end. fileEnd is where the file
+// ends afterwards unless keepSize.
+//
+//kernel:none the two loops of btrfs_fallocate
+func (inode *Inode) allocateRange(start, end, fileEnd uint64, keepSize bool) error {
+	var cached *ExtentState
+	for {
+		inode.ioTree.LockExtentBits(start, end-1, 0, &cached)
+		ordered := inode.LookupOrderedRange(start, end-start)
+		if ordered == nil {
+			break
+		}
+		inode.ioTree.UnlockExtentCached(start, end-1, &cached)
+		inode.StartOrderedExtent(ordered, true)
+		ordered.PutOrderedExtent()
+	}
+	defer inode.ioTree.UnlockExtentCached(start, end-1, &cached)
+	for cur := start; cur < end; {
+		em, err := inode.GetExtent(nil, cur, end-cur)
+		if err != nil {
+			return err
+		}
+		last := min(alignUp(em.end(), uint64(inode.root.fsInfo.sectorsize)), end)
+		if em.blockStart == EXTENT_MAP_HOLE {
+			if err := inode.checkDataFreeSpace(last - cur); err != nil {
+				return err
+			}
+			err := inode.preallocFileRange(cur, last-cur, fileEnd, keepSize)
+			inode.freeReservedDataSpace(last - cur)
+			if err != nil {
+				return err
+			}
+		}
+		cur = last
+	}
+	return nil
+}
+
+// findDesiredExtent finds the next data or the next hole at or behind offset.
+// Preallocated extents are holes, unless data that wait in memory fill them.
+//
+//kernel:fs/btrfs/file.c find_desired_extent
+func (inode *Inode) findDesiredExtent(offset int64, whence int) (int64, error) {
+	size := inode.ISize()
+	if offset >= size {
+		return 0, unix.ENXIO
+	}
+	start := max(offset, 0)
+	lockStart := alignDown(uint64(start), pageSize)
+	lockEnd := max(alignUp(uint64(size), pageSize), lockStart+pageSize) - 1
+	var cached *ExtentState
+	inode.ioTree.LockExtentBits(lockStart, lockEnd, 0, &cached)
+	defer inode.ioTree.UnlockExtentCached(lockStart, lockEnd, &cached)
+
+	for cur := uint64(start); cur < uint64(size); {
+		em, err := inode.getExtentFiemap(cur, uint64(size)-cur)
+		if err != nil {
+			return 0, err
+		}
+		hole := em.blockStart == EXTENT_MAP_HOLE || em.flags&EXTENT_FLAG_PREALLOC != 0
+		if hole == (whence == unix.SEEK_HOLE) {
+			return min(int64(cur), size), nil
+		}
+		cur = em.end()
+	}
+	if whence == unix.SEEK_HOLE {
+		return size, nil // the end of the file is a hole
+	}
+	return 0, unix.ENXIO
+}
+
+// Llseek adds SEEK_DATA and SEEK_HOLE to the usual.
+//
+//kernel:fs/btrfs/file.c btrfs_file_llseek
+func (dataFops) Llseek(file *vfs.File, offset int64, whence int) (int64, error) {
+	inode := I(file.Inode)
+	switch whence {
+	case unix.SEEK_DATA, unix.SEEK_HOLE:
+		inode.IMutex.RLock()
+		offset, err := inode.findDesiredExtent(offset, whence)
+		inode.IMutex.RUnlock()
+		if err != nil {
+			return 0, err
+		}
+		return file.VfsSetpos(offset, inode.Sb.Maxbytes)
+	}
+	return file.GenericFileLlseek(offset, whence)
+}
+
+//kernel:none member of btrfs_file_operations
+func (dataFops) Ioctl(file *vfs.File, cmd uint, arg any) error {
+	return I(file.Inode).ioctl(file, cmd, arg)
+}
