@@ -286,6 +286,8 @@ type readContext struct {
 	dbio  *dataBio
 	em    ExtentMap // of the last page; valid while the range is locked
 	valid bool
+
+	inflated inflated // of the last page, if it is compressed
 }
 
 // lockAndFlushOrderedRange locks start..end when no ordered extent is in it.
@@ -327,6 +329,7 @@ func (inode *Inode) extentReadpages(pages []*mm.Page) {
 		}
 		inode.lockAndFlushOrderedRange(pages[0].Offset(), pages[n-1].Offset()+pageSize-1)
 		rd.valid = false
+		rd.inflated.data = nil
 		for _, page := range pages[:n] {
 			rd.doReadpage(page)
 		}
@@ -370,11 +373,11 @@ func (rd *readContext) doReadpage(page *mm.Page) {
 		page.Zero(0, pageSize)
 		rd.done(page, nil)
 	case em.flags&EXTENT_FLAG_COMPRESSED != 0:
-		rd.done(page, inode.readCompressedPage(page, em))
+		rd.done(page, rd.readCompressedPage(page, em))
 	default:
 		if end+1 > em.end() {
-			inode.root.fsInfo.k.Printk("BTRFS error (device %s): root %d inode %d: extent at %d ends inside a sector",
-				inode.Sb.ID, inode.root.Objectid(), inode.location.Objectid, em.start)
+			inode.root.fsInfo.err("root %d inode %d: extent at %d ends inside a sector",
+				inode.root.Objectid(), inode.location.Objectid, em.start)
 			rd.done(page, unix.EUCLEAN)
 			return
 		}
@@ -553,12 +556,12 @@ func (dbio *dataBio) reportPage(i int) {
 	fsInfo := inode.root.fsInfo
 	offset := dbio.fileOffset + uint64(i)*pageSize
 	if dbio.err != nil || len(dbio.sums) == 0 {
-		fsInfo.k.Printk("BTRFS error (device %s): read error: root %d ino %d off %d logical %d",
-			inode.Sb.ID, inode.root.Objectid(), inode.location.Objectid, offset, dbio.logical+uint64(i)*pageSize)
+		fsInfo.err("read error: root %d ino %d off %d logical %d",
+			inode.root.Objectid(), inode.location.Objectid, offset, dbio.logical+uint64(i)*pageSize)
 		return
 	}
-	fsInfo.k.Printk("BTRFS warning (device %s): csum failed root %d ino %d off %d csum 0x%08x expected csum 0x%08x mirror %d",
-		inode.Sb.ID, inode.root.Objectid(), inode.location.Objectid, offset,
+	fsInfo.warn("csum failed root %d ino %d off %d csum 0x%08x expected csum 0x%08x mirror %d",
+		inode.root.Objectid(), inode.location.Objectid, offset,
 		disk.Crc32c(dbio.pages[i].Data), dbio.sum(i), fsInfo.NumCopies(dbio.logical, dbio.len()))
 }
 
@@ -588,19 +591,6 @@ func (dbio *dataBio) repairPage(i int) bool {
 		return true
 	}
 	return false
-}
-
-// readMirror reads one copy of the data at logical.
-//
-//kernel:none the read of repair_one_sector, waited for
-func (fsInfo *FsInfo) readMirror(data []byte, logical uint64, mirror int) error {
-	bio := blockdev.AllocBio(fsInfo.k)
-	defer bio.Put()
-	bio.Op = blockdev.REQ_OP_READ
-	bio.Flags = blockdev.REQ_SYNC
-	bio.Sector = logical / blockdev.SectorSize
-	bio.AddBuf(data)
-	return fsInfo.mapBioWait(bio, mirror)
 }
 
 // mapBioWait submits a bio and sleeps until it has ended.
@@ -634,8 +624,8 @@ func (fsInfo *FsInfo) repairIOFailure(inode *Inode, offset uint64, data []byte, 
 			continue
 		}
 		if err := blockdev.WriteAt(fsInfo.k, fsInfo.dev, data, int64(stripe.Physical)); err == nil {
-			fsInfo.k.Printk("BTRFS info (device %s): read error corrected: ino %d off %d (dev %s sector %d)",
-				inode.Sb.ID, inode.location.Objectid, offset, fsInfo.dev.Name(), stripe.Physical/blockdev.SectorSize)
+			fsInfo.info("read error corrected: ino %d off %d (dev %s sector %d)",
+				inode.location.Objectid, offset, fsInfo.dev.Name(), stripe.Physical/blockdev.SectorSize)
 		}
 	}
 }
@@ -858,8 +848,8 @@ func endBioExtentWritepage(bio *blockdev.Bio) {
 	dbio := bio.Private.(*dataBio)
 	inode := dbio.inode
 	if bio.Err != nil {
-		inode.root.fsInfo.k.Printk("BTRFS error (device %s): write error: root %d ino %d off %d length %d",
-			inode.Sb.ID, inode.root.Objectid(), inode.location.Objectid, dbio.fileOffset, dbio.len())
+		inode.root.fsInfo.err("write error: root %d ino %d off %d length %d",
+			inode.root.Objectid(), inode.location.Objectid, dbio.fileOffset, dbio.len())
 		inode.Mapping.SetError(bio.Err)
 		for _, page := range dbio.pages {
 			page.ClearUptodate()

@@ -137,8 +137,8 @@ func (inode *Inode) lookupBioSums(offset, diskBytenr uint64, sums []byte) error 
 			if itemEnd == 0 {
 				if !missing {
 					missing = true
-					fsInfo.k.Printk("BTRFS warning (device %s): no csum found for root %d inode %d start %d",
-						fsInfo.sb.ID, inode.root.Objectid(), inode.location.Objectid, offset)
+					fsInfo.warn("no csum found for root %d inode %d start %d",
+						inode.root.Objectid(), inode.location.Objectid, offset)
 				}
 				clear(sums[:crcSize])
 				n = 1

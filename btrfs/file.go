@@ -129,9 +129,11 @@ func (trans *TransHandle) dropExtentsRaw(root *Root, inode *Inode, path *Path, s
 		inode.extentTree.DropExtentMapRange(start, end-1, false)
 	}
 	// Nothing is likely to be there: look before locking for writing.
-	if start >= inode.diskISizeRead() {
+	inode.orderedTree.lock.Lock()
+	if start >= inode.diskISize {
 		mod = 0
 	}
+	inode.orderedTree.lock.Unlock()
 search:
 	for {
 		exact, serr := root.LookupFileExtent(trans, path, ino, searchStart, mod)
@@ -307,16 +309,6 @@ search:
 	return dropEnd, err
 }
 
-// diskISizeRead reads disk_i_size.
-//
-//kernel:none reads BTRFS_I(inode)->disk_i_size, a torn read of which does no harm in C
-func (inode *Inode) diskISizeRead() uint64 {
-	inode.orderedTree.lock.Lock()
-	size := inode.diskISize
-	inode.orderedTree.lock.Unlock()
-	return size
-}
-
 // extentMergeable reports whether the item at slot is a written piece of the
 // extent at bytenr that touches *start or *end (0: does not matter), and returns
 // its range in them.
@@ -390,8 +382,8 @@ again:
 	}
 	extentEnd := key.Offset + fi.NumBytes
 	if fi.Type != PREALLOC || key.Offset > start || extentEnd < end {
-		root.fsInfo.k.Printk("BTRFS critical (device %s): root %d ino %d: no preallocated extent at %d-%d",
-			inode.Sb.ID, root.Objectid(), ino, start, end)
+		root.fsInfo.crit("root %d ino %d: no preallocated extent at %d-%d",
+			root.Objectid(), ino, start, end)
 		return unix.EUCLEAN
 	}
 	bytenr, numBytes := fi.DiskBytenr, fi.DiskNumBytes
@@ -767,8 +759,11 @@ func (inode *Inode) updateTimeForWrite() {
 func (inode *Inode) setLastTransWrite() {
 	fsInfo := inode.root.fsInfo
 	fsInfo.transLock.Lock()
-	inode.lastTrans = fsInfo.generation + 1
+	next := fsInfo.generation + 1
 	fsInfo.transLock.Unlock()
+	inode.ILock.Lock()
+	inode.lastTrans = next
+	inode.ILock.Unlock()
 }
 
 // Fsync makes what was written before durable: it waits for the ordered extents
@@ -798,9 +793,9 @@ func (inode *Inode) syncFile(start, end uint64) error {
 	if err != nil {
 		return err
 	}
-	fsInfo.transLock.Lock()
+	inode.ILock.Lock()
 	lastTrans := inode.lastTrans
-	fsInfo.transLock.Unlock()
+	inode.ILock.Unlock()
 	if lastTrans <= fsInfo.lastTransCommitted.Load() {
 		return nil
 	}

@@ -552,8 +552,8 @@ func (inode *Inode) writepageStartHook(page *mm.Page) error {
 	if page.TestClearPrivate2() {
 		return nil
 	}
-	inode.root.fsInfo.k.Printk("BTRFS error (device %s): root %d ino %d: page at %d was marked dirty without notifying the fs",
-		inode.Sb.ID, inode.root.Objectid(), inode.location.Objectid, page.Offset())
+	inode.root.fsInfo.err("root %d ino %d: page at %d was marked dirty without notifying the fs",
+		inode.root.Objectid(), inode.location.Objectid, page.Offset())
 	return unix.EUCLEAN
 }
 
@@ -1265,7 +1265,8 @@ func (inode *Inode) GetExtent(page *mm.Page, start, length uint64) (em ExtentMap
 	}
 	path.Release()
 	if em.start > start || em.end() <= start {
-		fsInfo.k.Printk("BTRFS critical (device %s): bad extent! em: [%d %d] passed [%d %d]", inode.Sb.ID, em.start, em.len, start, length)
+		fsInfo.crit("bad extent! em: [%d %d] passed [%d %d]",
+			em.start, em.len, start, length)
 		return em, unix.EIO
 	}
 	inode.extentTree.mergeExtentMapping(&em, start)
@@ -1307,13 +1308,13 @@ func (inode *Inode) extentToMap(em *ExtentMap, key *disk.Key, fi *disk.FileExten
 			}
 		}
 		if fi.DiskBytenr != 0 && (fi.Encryption != 0 || fi.OtherEncoding != 0) {
-			root.fsInfo.k.Printk("BTRFS error (device %s): root %d ino %d: extent at %d has an unknown encoding",
-				inode.Sb.ID, root.Objectid(), inode.location.Objectid, key.Offset)
+			root.fsInfo.err("root %d ino %d: extent at %d has an unknown encoding",
+				root.Objectid(), inode.location.Objectid, key.Offset)
 			return unix.EIO
 		}
 	default:
-		root.fsInfo.k.Printk("BTRFS error (device %s): root %d ino %d: unknown file extent type %d at %d",
-			inode.Sb.ID, root.Objectid(), inode.location.Objectid, fi.Type, key.Offset)
+		root.fsInfo.err("root %d ino %d: unknown file extent type %d at %d",
+			root.Objectid(), inode.location.Objectid, fi.Type, key.Offset)
 		return unix.EUCLEAN
 	}
 	return nil
