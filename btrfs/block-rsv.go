@@ -304,6 +304,7 @@ func (fsInfo *FsInfo) initGlobalBlockRsv() {
 	metadata := fsInfo.findSpaceInfo(disk.BTRFS_BLOCK_GROUP_METADATA)
 	fsInfo.globalBlockRsv.spaceInfo = metadata
 	fsInfo.transBlockRsv.spaceInfo = metadata
+	fsInfo.delallocBlockRsv.spaceInfo = metadata
 	fsInfo.refsBlockRsv.spaceInfo = metadata
 	fsInfo.emptyBlockRsv.spaceInfo = metadata
 	fsInfo.updateGlobalBlockRsv()

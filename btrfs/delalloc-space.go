@@ -37,7 +37,6 @@ import (
 const (
 	BTRFS_INODE_DELALLOC_META_RESERVED = iota // delallocBlockRsv holds this inode's item; ILock
 	BTRFS_INODE_IN_DELALLOC_LIST              // on root.delallocInodes; delallocLock
-	btrfsInodeRuntimeData                     // first flag of the other files
 )
 
 // dataState is what the data path keeps in FsInfo.
@@ -65,8 +64,8 @@ type dataState struct {
 	writeState kernel.Pool[bufferedWrite]
 }
 
-// initDataState makes the locks of the data path; initDataSpace ties the
-// delalloc reserve to the metadata space when that is known.
+// initDataState makes the locks of the data path. Which space the delalloc
+// reserve takes from is known later (init_global_block_rsv).
 //
 //kernel:none part of btrfs_init_fs_info
 func (fsInfo *FsInfo) initDataState() {
@@ -80,11 +79,6 @@ func (fsInfo *FsInfo) initDataState() {
 	fsInfo.dataBios.Init(k)
 	fsInfo.writeState.Init(k)
 	fsInfo.delallocBlockRsv.init(fsInfo, BTRFS_BLOCK_RSV_DELALLOC)
-}
-
-//kernel:none part of btrfs_init_global_block_rsv
-func (fsInfo *FsInfo) initDataSpace() {
-	fsInfo.delallocBlockRsv.spaceInfo = fsInfo.findSpaceInfo(disk.BTRFS_BLOCK_GROUP_METADATA)
 }
 
 // checkDataLeaks is called at umount, when nothing may be left.

@@ -1096,6 +1096,7 @@ func (fsInfo *FsInfo) CloseCtree() error {
 		fsInfo.cleanupAllTransactions()
 	}
 	fsInfo.fsFlags.Clear(BTRFS_FS_OPEN)
+	fsInfo.checkDataLeaks()
 	fsInfo.freeRootPointers()
 	fsInfo.freeBlockGroups()
 	fsInfo.releaseAllExtentBuffers()

@@ -50,17 +50,6 @@ func (inode *Inode) initData() {
 	inode.delayedIput.Init(inode)
 }
 
-// initData readies the lists of a new root.
-//
-//kernel:none part of __setup_root
-func (root *Root) initData() {
-	k := root.fsInfo.k
-	root.delallocLock.Init(k.Class("delalloc_lock"))
-	root.delallocRoot.Init(root)
-	root.orderedExtentLock.Init(k.Class("ordered_extent_lock"))
-	root.orderedRoot.Init(root)
-}
-
 // destroyData is called when an inode is freed: nothing may be left.
 //
 //kernel:fs/btrfs/inode.c btrfs_destroy_inode
