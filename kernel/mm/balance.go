@@ -130,8 +130,19 @@ func (mm *MM) writebackEnded() {
 	if mm.dirtyWaiters.Load() != 0 {
 		mm.dirtyWait.WakeUp()
 	}
+	mm.moved()
+}
+
+// moved tells allocations that wait that trying again may help. The counter
+// matters only while somebody waits or has given up.
+//
+//kernel:none the kernel's waiters poll (congestion_wait)
+func (mm *MM) moved() {
 	if mm.reclaimWaiters.Load() != 0 {
+		mm.progress.Add(1)
 		mm.reclaimWait.WakeUp()
+	} else if mm.gaveUpAt.Load() != 0 {
+		mm.gaveUpAt.Store(0)
 	}
 }
 

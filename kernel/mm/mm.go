@@ -64,6 +64,8 @@ type MM struct {
 	dirtyWaiters   kernel.AtomicInt32
 	reclaimWait    kernel.WaitQueue // allocations above limit and slack
 	reclaimWaiters kernel.AtomicInt32
+	progress       kernel.AtomicInt64 // pages freed and writebacks ended; starts at 1
+	gaveUpAt       kernel.AtomicInt64 // progress when an allocation last ran out of patience
 
 	bdiLock   leafLock
 	bdis      []*BackingDevInfo // bdiLock
@@ -103,6 +105,7 @@ func New(k *kernel.Kernel, o Options) *MM {
 	mm.freeLock.Init(k, "mm->free_lock")
 	mm.lruLock.Init(k, "zone->lru_lock")
 	mm.bdiLock.Init(k, "bdi_lock")
+	mm.progress.Store(1)
 	mm.raPool.Init(k)
 	mm.dirtyWait.Init(k.Class("balance_dirty_pages"))
 	mm.reclaimWait.Init(k.Class("page allocation"))

@@ -135,9 +135,7 @@ func (mm *MM) freeClean(page *Page) {
 	mm.free = page
 	mm.freeLock.Unlock()
 	mm.nrAlloc.Add(-1)
-	if mm.reclaimWaiters.Load() != 0 {
-		mm.reclaimWait.WakeUp()
-	}
+	mm.moved()
 }
 
 // Destroy ends the machine's memory. All mappings must be empty; pages that are

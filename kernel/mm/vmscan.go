@@ -4,8 +4,7 @@ package mm
 
 const (
 	reclaimBatch  = 32    // pages taken off a list at a time (SWAP_CLUSTER_MAX)
-	allocPatience = 500e6 // ns that an allocation waits for writeback before it goes beyond the slack
-	allocNap      = 20e6  // ns after which it looks again anyway
+	allocPatience = 300e6 // ns that an allocation waits for writeback before it goes beyond the slack
 	flushBatch    = 1024  // pages that reclaim asks the flushers to write
 )
 
@@ -115,14 +114,14 @@ func (mm *MM) putbackPages(pages []*Page) {
 }
 
 // shrinkActiveList moves pages from the tail of the active list to the
-// inactive one.
+// inactive one while that is the shorter, or anyway if memory is really short.
 //
 //kernel:mm/vmscan.c shrink_active_list
-func (mm *MM) shrinkActiveList() {
+func (mm *MM) shrinkActiveList(anyway bool) {
 	mm.lruLock.Lock()
 	for range reclaimBatch {
 		page := mm.active.list.Last()
-		if page == nil || mm.active.n <= mm.inactive.n {
+		if page == nil || !anyway && mm.active.n <= mm.inactive.n {
 			break
 		}
 		mm.lruDelLocked(page)
@@ -176,7 +175,7 @@ func (mm *MM) shrinkPageList(pages []*Page) (kept, freed, unclean int) {
 }
 
 // tryToFreePages frees at least nr pages of the cache if that is possible
-// without sleeping, looking at each page of the lists at most about once. It
+// without sleeping, looking at each page of the lists at most about twice. It
 // returns how many it freed.
 //
 //kernel:mm/vmscan.c try_to_free_pages
@@ -184,14 +183,15 @@ func (mm *MM) tryToFreePages(nr int) int {
 	var buf [reclaimBatch]*Page
 	freed, unclean := 0, 0
 	mm.lruLock.Lock()
-	budget := mm.inactive.n + mm.active.n
+	budget := 2 * (mm.inactive.n + mm.active.n) // kept pages come round again
 	mm.lruLock.Unlock()
-	for scanned := int64(0); freed < nr && scanned <= budget; scanned += reclaimBatch {
-		mm.shrinkActiveList()
+	for scanned := int64(0); freed < nr && scanned <= budget; {
+		mm.shrinkActiveList(scanned > budget/2)
 		n := mm.isolatePages(&mm.inactive, buf[:])
 		if n == 0 {
 			break
 		}
+		scanned += int64(n)
 		kept, f, u := mm.shrinkPageList(buf[:n])
 		mm.putbackPages(buf[:kept])
 		freed += f
@@ -222,20 +222,20 @@ func (mm *MM) makeRoom() {
 	}
 	// Nothing is clean and the slack is used up. Writeback that is under way
 	// ends by itself; whether more can start may depend on locks that our caller
-	// holds, so patience has an end.
+	// holds, so patience has an end. Who runs out of it says so to the next,
+	// until something has moved.
 	mm.reclaimWaiters.Add(1)
-	for waited := int64(0); waited < allocPatience; waited += allocNap {
+	end := mm.K.Now() + allocPatience
+	for mm.progress.Load() != mm.gaveUpAt.Load() && mm.nrWriteback.Load()+mm.nrFileDirty.Load() > 0 {
 		mm.wakeupFlushers(flushBatch)
-		if mm.nrWriteback.Load()+mm.nrFileDirty.Load() == 0 {
-			break
-		}
-		before := mm.nrWriteback.Load()
-		mm.reclaimWait.WaitEventTimeout(func() bool {
-			return mm.nrWriteback.Load() < before || mm.nrAlloc.Load() <= mm.limit+mm.slack
-		}, allocNap)
+		before := mm.progress.Load()
+		moved := mm.reclaimWait.WaitEventTimeout(func() bool { return mm.progress.Load() != before }, end-mm.K.Now())
 		if mm.tryToFreePages(reclaimBatch) > 0 || mm.nrAlloc.Load() <= mm.limit+mm.slack {
 			mm.reclaimWaiters.Add(-1)
 			return
+		}
+		if !moved || mm.K.Now() > end {
+			mm.gaveUpAt.Store(mm.progress.Load())
 		}
 	}
 	mm.reclaimWaiters.Add(-1)
