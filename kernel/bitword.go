@@ -243,7 +243,6 @@ func (w *BitWord) WakeUpBit(bit uint) {
 func (w *BitWord) wait(bit uint, lock bool) {
 	l := w.class.k.lot
 	key := unsafe.Pointer(w)
-	b := l.bucket(key)
 	var wt *waiter
 	for spins := 0; ; {
 		v := w.v.Load()
@@ -262,8 +261,7 @@ func (w *BitWord) wait(bit uint, lock bool) {
 		if v&bwWaiters == 0 && !w.v.CompareAndSwap(v, v|bwWaiters) {
 			continue
 		}
-		b.mu.Lock()
-		l.checkAlive(b)
+		b := l.enter(key)
 		if v := w.v.Load(); v>>bit&1 == 0 || v&bwWaiters == 0 {
 			b.mu.Unlock()
 			continue

@@ -90,9 +90,7 @@ func (m *lockWord) lockReal() {
 		if want != s && !m.state.CompareAndSwap(s, want) {
 			continue
 		}
-		b := l.bucket(key)
-		b.mu.Lock()
-		l.checkAlive(b)
+		b := l.enter(key)
 		if s := m.state.Load(); s&lockHeld == 0 || s&want&(lockWaiters|lockHandoff) != want&(lockWaiters|lockHandoff) {
 			b.mu.Unlock()
 			continue

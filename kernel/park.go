@@ -29,6 +29,9 @@ type lot struct {
 	dead    atomic.Bool
 	buckets [lotSize]bucket
 	pool    sync.Pool
+	// pause, which only tests set, widens the gap between announcing oneself
+	// in an object's word and entering the bucket.
+	pause func()
 }
 
 const lotSize = 256
@@ -108,20 +111,27 @@ func (b *bucket) dequeue(w *waiter) {
 	w.next, w.prev, w.queued, w.key = nil, nil, false, nil
 }
 
+// enter locks the bucket for a task that has announced itself in its object's
+// word. It panics out of a dead machine.
+func (l *lot) enter(key unsafe.Pointer) *bucket {
+	if l.pause != nil {
+		l.pause()
+	}
+	b := l.bucket(key)
+	b.mu.Lock()
+	if l.dead.Load() {
+		b.mu.Unlock()
+		panic(killed{})
+	}
+	return b
+}
+
 // first returns the first waiter for key at or behind w.
 func first(w *waiter, key unsafe.Pointer) *waiter {
 	for w != nil && w.key != key {
 		w = w.next
 	}
 	return w
-}
-
-// checkAlive panics out of a dead machine; b's lock is held and is dropped then.
-func (l *lot) checkAlive(b *bucket) {
-	if l.dead.Load() {
-		b.mu.Unlock()
-		panic(killed{})
-	}
 }
 
 // sleep waits for the token of a waiter that has been enqueued.
@@ -136,9 +146,7 @@ func (l *lot) sleep(w *waiter) {
 // queue. ns < 0: no time limit. It returns false if the time ran out. A nil key
 // is nobody's: only time or death ends that sleep.
 func (l *lot) park(w *waiter, key unsafe.Pointer, role, bit uint8, ready func() bool, ns int64) bool {
-	b := l.bucket(key)
-	b.mu.Lock()
-	l.checkAlive(b)
+	b := l.enter(key)
 	w.role, w.bit = role, bit
 	b.enqueue(w, key, false)
 	b.mu.Unlock()

@@ -383,9 +383,7 @@ func (rw *RWMutex) queue(wp **waiter, role uint8, want uint64) bool {
 	const announced = rwWaiters | rwHandoff
 	l := rw.class.k.lot
 	key := unsafe.Pointer(rw)
-	b := l.bucket(key)
-	b.mu.Lock()
-	l.checkAlive(b)
+	b := l.enter(key)
 	if s := rw.state.Load(); s&(rwWriter|rwReaders) == 0 || s&want&announced != want&announced {
 		b.mu.Unlock()
 		return false

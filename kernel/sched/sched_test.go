@@ -526,6 +526,21 @@ func TestLostWakeUpFound(t *testing.T) {
 			k.CondResched()
 			work.Store(true)
 		},
+		"others are woken": func(k *kernel.Kernel, t *kernel.Task) {
+			var qs [200]kernel.WaitQueue
+			for i := range qs {
+				qs[i].Init(k.Class("q"))
+			}
+			var done kernel.AtomicBool
+			k.Go("sleeper", func(*kernel.Task) { qs[100].WaitEvent(done.Load) })
+			k.CondResched()
+			done.Store(true)
+			for i := range qs {
+				if i != 100 {
+					qs[i].WakeUp()
+				}
+			}
+		},
 		"one for two": func(k *kernel.Kernel, t *kernel.Task) {
 			var q kernel.WaitQueue
 			q.Init(k.Class("q"))
