@@ -133,7 +133,7 @@ func (inode *Inode) dropOutstandingExtent() (dropped int) {
 // csumLeaves is the number of csum tree leaves that the sums of bytes of data
 // fill.
 //
-//kernel:fs/btrfs/extent-tree.c btrfs_csum_bytes_to_leaves
+//kernel:fs/btrfs/fs.h btrfs_csum_bytes_to_leaves
 func (fsInfo *FsInfo) csumLeaves(bytes uint64) int {
 	perLeaf := uint64(fsInfo.nodesize-disk.SizeofHeader-disk.SizeofItem) / crcSize
 	return int((bytes/uint64(fsInfo.sectorsize) + perLeaf - 1) / perLeaf)

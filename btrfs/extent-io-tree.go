@@ -378,7 +378,7 @@ func (tree *ExtentIOTree) find(start uint64, cached **ExtentState) *ExtentState 
 // the bits is one that people wait for, they are woken, and the cached state,
 // which may be gone now, is forgotten.
 //
-//kernel:fs/btrfs/extent-io-tree.c clear_extent_bit @v3.12
+//kernel:fs/btrfs/extent-io-tree.c __clear_extent_bit
 func (tree *ExtentIOTree) ClearExtentBit(start, end uint64, bits uint32, delete bool, cached **ExtentState) {
 	if bits&EXTENT_DELALLOC != 0 {
 		bits |= EXTENT_NORESERVE

@@ -58,6 +58,8 @@ const (
 
 // extentPagePrivate marks pages that have extent states; it is all that
 // Page.Private says about a data page.
+//
+//kernel:none mirrors macro EXTENT_PAGE_PRIVATE
 type extentPagePrivate struct{}
 
 //kernel:none mirrors macro ALIGN
@@ -125,11 +127,13 @@ func (inode *Inode) allocDataBio(page *mm.Page, logical uint64) *dataBio {
 	return dbio
 }
 
+//kernel:none bio_add_page
 func (dbio *dataBio) add(page *mm.Page) {
 	dbio.pages = append(dbio.pages, page)
 	dbio.bio.AddBuf(page.Data)
 }
 
+//kernel:none mirrors field bi_size
 func (dbio *dataBio) len() uint64 { return uint64(len(dbio.pages)) * pageSize }
 
 // takes reports whether page, at logical on disk, continues the bio.
@@ -233,7 +237,7 @@ again:
 
 // processPages does pageOps with the pages of start..end, which are all there.
 //
-//kernel:fs/btrfs/extent_io.c __process_pages_contig @v6.12
+//kernel:fs/btrfs/extent_io.c __process_folios_contig
 func (inode *Inode) processPages(lockedPage *mm.Page, start, end uint64, pageOps int) {
 	var buf [16]*mm.Page
 	index, last := start>>pageShift, end>>pageShift
@@ -395,7 +399,7 @@ func (rd *readContext) doReadpage(page *mm.Page) {
 
 // done ends the read of a page that needed no bio.
 //
-//kernel:fs/btrfs/extent_io.c end_page_read @v6.12
+//kernel:fs/btrfs/extent_io.c end_folio_read
 func (rd *readContext) done(page *mm.Page, err error) {
 	rd.inode.endReadPage(page, err)
 	rd.inode.endioReadpageReleaseExtent(page.Offset(), pageSize, err == nil)
@@ -536,6 +540,8 @@ func (dbio *dataBio) finishRead() {
 }
 
 // sum is the expected checksum of page i.
+//
+//kernel:none reads btrfs_bio.csum
 func (dbio *dataBio) sum(i int) uint32 { return binary.LittleEndian.Uint32(dbio.sums[i*crcSize:]) }
 
 // checkPage compares the checksum of page i.
@@ -550,7 +556,7 @@ func (dbio *dataBio) checkPage(i int) error {
 
 // reportPage says what is wrong with page i, which is lost.
 //
-//kernel:fs/btrfs/btrfs_inode.h btrfs_print_data_csum_error
+//kernel:fs/btrfs/inode.c btrfs_print_data_csum_error
 func (dbio *dataBio) reportPage(i int) {
 	inode := dbio.inode
 	fsInfo := inode.root.fsInfo

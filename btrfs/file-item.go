@@ -30,7 +30,7 @@ const maxOrderedSumBytes = 4 << 20
 // maxCsumItems is the number of sums that fit into one item: the leaf keeps room
 // for a second item's header, so that an item can always be split in place.
 //
-//kernel:fs/btrfs/file-item.c MAX_CSUM_ITEMS
+//kernel:none mirrors macro MAX_CSUM_ITEMS
 func (fsInfo *FsInfo) maxCsumItems() uint64 {
 	return min(uint64(fsInfo.nodesize-disk.SizeofHeader-2*disk.SizeofItem)/crcSize-1, 4096)
 }

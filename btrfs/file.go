@@ -527,7 +527,7 @@ func (inode *Inode) preparePages(pages []*mm.Page, pos int64, writeBytes int, fo
 	return nil
 }
 
-// lockAndCleanupExtentIfNeed locks the bytes of the prepared pages, which no
+// lockAndCleanupExtent locks the bytes of the prepared pages, which no
 // ordered extent may cover: an extent that is being written must have finished
 // before its bytes become delalloc again. EAGAIN: there was one; the pages have
 // been given up, prepare them again.
@@ -535,8 +535,8 @@ func (inode *Inode) preparePages(pages []*mm.Page, pos int64, writeBytes int, fo
 // The range stays locked until the pages are dirty: DELALLOC is never set by
 // somebody who does not own the range.
 //
-//kernel:fs/btrfs/file.c lock_and_cleanup_extent_if_need
-func (inode *Inode) lockAndCleanupExtentIfNeed(pages []*mm.Page, pos int64, cached **ExtentState) (start, end uint64, err error) {
+//kernel:fs/btrfs/file.c lock_and_cleanup_extent
+func (inode *Inode) lockAndCleanupExtent(pages []*mm.Page, pos int64, cached **ExtentState) (start, end uint64, err error) {
 	start = alignDown(uint64(pos), pageSize)
 	end = start + uint64(len(pages))*pageSize - 1
 	inode.ioTree.LockExtentBits(start, end, 0, cached)
@@ -630,7 +630,7 @@ func (inode *Inode) bufferedWrite(i *mm.IovIter, pos int64) (written int, err er
 			if err = inode.preparePages(pages, pos, writeBytes, forceUptodate); err != nil {
 				break
 			}
-			if lockStart, lockEnd, err = inode.lockAndCleanupExtentIfNeed(pages, pos, &cached); err != unix.EAGAIN {
+			if lockStart, lockEnd, err = inode.lockAndCleanupExtent(pages, pos, &cached); err != unix.EAGAIN {
 				break
 			}
 		}

@@ -55,7 +55,7 @@ func lzoDecompress(src []byte, size, sectorsize int) ([]byte, error) {
 // before (state): 0 literals - a long run of literals; 1 to 3 - a match of two
 // bytes; 4 or more - a match of three bytes, far away.
 //
-//kernel:lib/lzo/lzo1x_decompress_safe.c lzo1x_decompress_safe
+//kernel:none mirrors lzo1x_decompress_safe of lib/lzo
 func lzo1xDecompress(dst, src []byte, limit int) ([]byte, error) {
 	base := len(dst)
 	ip := 0

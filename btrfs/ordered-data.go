@@ -119,6 +119,7 @@ func (entry *OrderedExtent) overlaps(offset, length uint64) bool {
 	return entry.fileOffset < rangeEnd(offset, length) && offset < entry.end()
 }
 
+//kernel:none rb_prev
 func (entry *OrderedExtent) prev() *OrderedExtent {
 	if n := entry.node.Prev(); n != nil {
 		return n.Owner()
