@@ -48,9 +48,10 @@
 // # Files
 //
 //	kernel.go task.go printk.go clock.go  the machine, tasks, log and death, time
-//	mutex.go spin.go rwmutex.go           kernel/locking/{mutex,spinlock,rwsem}.c
+//	mutex.go spin.go rwmutex*.go          kernel/locking/{mutex,spinlock,rwsem}.c
 //	waitqueue.go completion.go bitword.go kernel/sched/{wait,completion,wait_bit}.c
 //	timer.go                              kernel/time/timer.c
+//	report.go                             what a failed deterministic run returns
 //	park.go                               where the real world sleeps
 //	scheduler.go                          what the deterministic world asks of a scheduler
 //	held.go lockdep.go class.go           who holds what; the lock order graph

@@ -64,7 +64,7 @@ func New(o Options) *Kernel {
 	} else {
 		k.lot = newLot()
 	}
-	k.taskClass = k.Class("task")
+	k.taskClass = k.Class("task wake-up")
 	k.endClass = k.Class("task end")
 	return k
 }

@@ -216,6 +216,13 @@ func printStack(pc []uintptr) string {
 }
 
 func isMachinery(fn string) bool {
+	if strings.HasPrefix(fn, "kbtrfs/kernel.(") {
+		switch fn[strings.LastIndexByte(fn, '.')+1:] {
+		case "acquire", "lockSlow", "rlockSlow", "trySlow", "unlockSlow", "runlockSlow", "unlockDet",
+			"waitDet", "waitEvent", "wakeSlow", "condReschedDet", "mightSleep", "runReal":
+			return true
+		}
+	}
 	return strings.HasPrefix(fn, "runtime.") || strings.HasPrefix(fn, "iter.") ||
 		strings.HasPrefix(fn, "kbtrfs/kernel/sched.(*Scheduler).") || strings.HasPrefix(fn, "kbtrfs/kernel/sched.(*coro).") ||
 		strings.HasPrefix(fn, "kbtrfs/kernel.(*World).")
