@@ -372,7 +372,9 @@ func (f *allocFs) verify() {
 			used = append(used, span{key.Objectid, key.Objectid + uint64(f.nodesize)})
 		case disk.BTRFS_EXTENT_ITEM_KEY:
 			used = append(used, span{key.Objectid, key.Objectid + key.Offset})
-			dataRefs[key.Objectid] = extentRefs(data)
+			if extentFlags(data)&disk.BTRFS_EXTENT_FLAG_DATA != 0 {
+				dataRefs[key.Objectid] = extentRefs(data)
+			}
 		case disk.BTRFS_BLOCK_GROUP_ITEM_KEY:
 			var item disk.BlockGroupItem
 			item.Decode(data)
@@ -395,6 +397,9 @@ func (f *allocFs) verify() {
 	var treeFree []span
 	if f.freeSpaceRoot != nil {
 		f.eachItem(f.freeSpaceRoot, func(key disk.Key, data []byte) {
+			if f.lookupBlockGroup(key.Objectid) == nil {
+				return // mkfs.btrfs leaves some of the groups that it makes at first
+			}
 			switch key.Type {
 			case disk.BTRFS_FREE_SPACE_EXTENT_KEY:
 				treeFree = append(treeFree, span{key.Objectid, key.Objectid + key.Offset})
