@@ -6,10 +6,12 @@ import (
 	"math/rand"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
 	"kbtrfs/blockdev"
+	"kbtrfs/btrfs/disk"
 	"kbtrfs/btrfs/oracle"
 	"kbtrfs/kernel"
 )
@@ -84,5 +86,110 @@ func TestForeignImages(t *testing.T) {
 			umount()
 			oracle.Check(t, image)
 		})
+	}
+}
+
+// Snapshots and reflinks that the kernel made: copying every block of a tree
+// that shares them, in the snapshot, its source and again, must leave all
+// reference counts right: shared blocks, full back references, shared data.
+//
+// Mutation: in modRef, forget the parent of a full reference.
+func TestSharedTrees(t *testing.T) {
+	oracle.Need(t, oracle.Mkfs, oracle.Progs, oracle.Kernel)
+	for seed := range int64(3) {
+		image := filepath.Join(t.TempDir(), "image")
+		if err := os.WriteFile(image, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(image, 512<<20); err != nil {
+			t.Fatal(err)
+		}
+		oracle.Run(t, "mkfs.btrfs", "-q", "-n", "4096", image)
+		dir, umount := oracle.Mount(t, image, "")
+		for i := range 300 {
+			if err := os.WriteFile(filepath.Join(dir, "file"+strconv.Itoa(i)), make([]byte, 5000), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		oracle.Run(t, "sync", "-f", dir)
+		oracle.Run(t, "cp", "--reflink=always", filepath.Join(dir, "file1"), filepath.Join(dir, "clone1"))
+		for _, snap := range []string{"s1", "s2"} {
+			oracle.Run(t, "btrfs", "subvolume", "snapshot", dir, filepath.Join(dir, snap))
+		}
+		oracle.Run(t, "btrfs", "subvolume", "snapshot", filepath.Join(dir, "s1"), filepath.Join(dir, "s3"))
+		for i := range 20 {
+			os.Remove(filepath.Join(dir, "s2", "file"+strconv.Itoa(i)))
+		}
+		umount()
+		oracle.Check(t, image)
+
+		k := kernel.New(kernel.Options{})
+		dev, err := blockdev.OpenLoop(k, image, blockdev.LoopOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = k.Run("test", func(*kernel.Task) {
+			f := openAllocFs(t, k, dev, MountOptions{})
+			roots := []*Root{f.root}
+			for id := disk.BTRFS_FIRST_FREE_OBJECTID; id < disk.BTRFS_FIRST_FREE_OBJECTID+3; id++ {
+				root, err := f.ReadFsRoot(&disk.Key{Objectid: id, Type: disk.BTRFS_ROOT_ITEM_KEY, Offset: ^uint64(0)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				roots = append(roots, root)
+			}
+			r := rand.New(rand.NewSource(seed))
+			for _, i := range append(r.Perm(len(roots)), r.Perm(len(roots))...) {
+				f.copyAll(roots[i], r)
+				if r.Intn(2) == 0 {
+					f.commit()
+				}
+			}
+			f.close()
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w := k.Warnings(); len(w) > 0 {
+			t.Fatalf("%q", w)
+		}
+		if err := dev.Close(); err != nil {
+			t.Fatal(err)
+		}
+		oracle.Check(t, image)
+		if seed > 0 || testing.Short() {
+			continue
+		}
+		// The kernel drops a snapshot along the references that we left.
+		dir, umount = oracle.Mount(t, image, "commit=1")
+		oracle.Run(t, "btrfs", "subvolume", "delete", "-c", filepath.Join(dir, "s1"))
+		oracle.Run(t, "btrfs", "subvolume", "sync", "-s", "1", dir)
+		umount()
+		oracle.Check(t, image)
+	}
+}
+
+// copyAll changes a random half of a tree's leaves.
+func (f *allocFs) copyAll(root *Root, r *rand.Rand) {
+	f.t.Helper()
+	var keys []disk.Key
+	f.eachItem(root, func(key disk.Key, _ []byte) {
+		if r.Intn(8) == 0 {
+			keys = append(keys, key)
+		}
+	})
+	for _, key := range keys {
+		trans, err := root.StartTransaction(1)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		path := NewPath()
+		if found, err := root.SearchSlot(trans, &key, path, 0, true); err != nil || !found {
+			f.t.Fatal(found, err)
+		}
+		path.Free()
+		if err := trans.End(); err != nil {
+			f.t.Fatal(err)
+		}
 	}
 }
