@@ -45,7 +45,7 @@ func worlds(t *testing.T, schedules int, body func(k *kernel.Kernel)) {
 			}
 			hashes[hash[0]] = true
 		}
-		if len(hashes) < schedules/2 {
+		if len(hashes) < schedules/4 {
 			t.Errorf("%d schedules, only %d different", schedules, len(hashes))
 		}
 	})

@@ -196,7 +196,7 @@ func TestRaces(t *testing.T) {
 	worlds(t, 60, func(k *kernel.Kernel) {
 		const pages = 6
 		fs := newFakeFS(k, Options{LimitBytes: 64 * PAGE_SIZE, DirtyBackground: 2 * PAGE_SIZE, DirtyHard: 4 * PAGE_SIZE}, pages)
-		fs.async, fs.private = true, true
+		fs.async, fs.private = true, k.Rand()%2 == 0
 		rounds := 200
 		if k.Deterministic() {
 			rounds = 3
@@ -287,6 +287,99 @@ func TestSyncSeesInFlight(t *testing.T) {
 		k.BUG_ON(fs.disk[PAGE_SIZE] != 9, "sync returned before the data was on disk")
 		fs.diskMu.Unlock()
 		flusher.Join()
+		fs.done()
+	})
+}
+
+// TestFindLockPage: a page that was truncated while somebody waited for its
+// lock is not what was looked for. (Mutation: no look at Mapping behind Lock.)
+func TestFindLockPage(t *testing.T) {
+	worlds(t, 60, func(k *kernel.Kernel) {
+		fs := newFakeFS(k, Options{}, 4)
+		fs.write(0, make([]byte, PAGE_SIZE))
+		FilemapWriteAndWait(&fs.mapping)
+		other := k.Go("truncate", func(*kernel.Task) { TruncateInodePages(&fs.mapping, 0) })
+		page := FindOrCreatePage(&fs.mapping, 0)
+		k.BUG_ON(page.Mapping.Load() != &fs.mapping, "page without mapping")
+		k.CondResched()
+		k.BUG_ON(page.Mapping.Load() != &fs.mapping, "truncated although locked")
+		page.Unlock()
+		page.Put()
+		other.Join()
+		fs.done()
+	})
+}
+
+// TestTruncateWaits: blocks are freed after truncation, so it must not return
+// while a page of the range is still on its way to them. (Mutations: no look at
+// PG_writeback in the first pass, no wait in the second or at the edge.)
+func TestTruncateWaits(t *testing.T) {
+	worlds(t, 40, func(k *kernel.Kernel) {
+		fs := newFakeFS(k, Options{}, 3)
+		fs.async = true
+		fs.write(0, bytes.Repeat([]byte{1}, 3*PAGE_SIZE))
+		FilemapFdatawrite(&fs.mapping)
+		from := int64(k.Rand()%3) * PAGE_SIZE / 2
+		TruncateInodePages(&fs.mapping, from)
+		k.BUG_ON(fs.mm.NrWriteback() > from/PAGE_SIZE, "truncated from %d with %d pages in flight", from, fs.mm.NrWriteback())
+		k.BUG_ON(FilemapFdatawait(&fs.mapping) != nil, "wait")
+		fs.done()
+	})
+}
+
+// TestRemoveMapping: only clean pages that nobody uses go.
+func TestRemoveMapping(t *testing.T) {
+	real(t, func(k *kernel.Kernel) {
+		fs := newFakeFS(k, Options{}, 4)
+		page := FindOrCreatePage(&fs.mapping, 0)
+		page.SetUptodate()
+		page.SetDirty()
+		if RemoveMapping(&fs.mapping, page) {
+			t.Error("a dirty page went")
+		}
+		page.CancelDirty()
+		page.Get()
+		if RemoveMapping(&fs.mapping, page) {
+			t.Error("a used page went")
+		}
+		page.Put()
+		if !RemoveMapping(&fs.mapping, page) || page.Count() != 1 {
+			t.Error("a clean page stays")
+		}
+		page.Unlock()
+		page.Put()
+		fs.done()
+	})
+}
+
+// TestLookupRecycled: look-ups without locks beside a task that removes pages
+// and gives them another index at once: what FindGetPage looks at the tree a
+// second time for.
+func TestLookupRecycled(t *testing.T) {
+	real(t, func(k *kernel.Kernel) {
+		fs := newFakeFS(k, Options{LimitBytes: 64 * PAGE_SIZE}, 8)
+		var stop kernel.AtomicBool
+		churn := k.Go("churn", func(*kernel.Task) {
+			for i := 0; !stop.Load(); i++ {
+				page := fs.mm.AllocPage()
+				if AddToPageCacheLru(page, &fs.mapping, uint64(i%8)) == nil {
+					TruncateInodePage(&fs.mapping, page)
+					page.Unlock()
+				}
+				page.Put()
+			}
+		})
+		end := k.Now() + 30*kernel.Millisecond
+		for i := uint64(0); i%64 != 0 || k.Now() < end; i++ {
+			if page := FindGetPage(&fs.mapping, i%8); page != nil {
+				if page.Index != i%8 {
+					k.BUG_ON(true, "looked for page %d, found %d", i%8, page.Index)
+				}
+				page.Put()
+			}
+		}
+		stop.Store(true)
+		churn.Join()
 		fs.done()
 	})
 }
