@@ -52,6 +52,7 @@ type ExtentBuffer struct {
 	bflags kernel.BitWord
 
 	accessed   kernel.AtomicBool // found since the eviction hand last passed
+	stale      kernel.AtomicBool // freed: of no use to the cache
 	readMirror int               // of the last read; guarded by EXTENT_BUFFER_READING
 
 	lruEntry   kernel.Entry[ExtentBuffer] // fsInfo.bufferLRU, guarded by bufferLock
@@ -62,7 +63,6 @@ type ExtentBuffer struct {
 const (
 	EXTENT_BUFFER_UPTODATE = iota
 	EXTENT_BUFFER_DIRTY
-	EXTENT_BUFFER_STALE // freed: of no use to the cache
 	EXTENT_BUFFER_WRITEBACK
 	EXTENT_BUFFER_READ_ERR
 	EXTENT_BUFFER_WRITE_ERR
@@ -271,18 +271,18 @@ func (eb *ExtentBuffer) incNotZero() bool {
 //
 //kernel:fs/btrfs/extent_io.c free_extent_buffer
 func (eb *ExtentBuffer) Put() {
+	// Without the reference nothing pins eb: look before dropping it.
+	fsInfo, stale := eb.fsInfo, eb.stale.Load()
 	n := eb.refs.Add(-1)
-	if n == 1 && eb.bflags.Test(EXTENT_BUFFER_STALE) {
-		// Nothing pins eb any more; should it just have been recycled, then
-		// tryRelease finds it in use or not stale.
-		fsInfo := eb.fsInfo
+	if n == 1 && stale {
 		fsInfo.bufferLock.Lock()
-		if eb.bflags.Test(EXTENT_BUFFER_STALE) {
+		// Should it just have been recycled, it is in use or not stale.
+		if eb.stale.Load() {
 			fsInfo.tryReleaseExtentBuffer(eb)
 		}
 		fsInfo.bufferLock.Unlock()
 	} else if n < 0 {
-		eb.fsInfo.k.BUG_ON(true, "extent buffer %d: reference count below zero", eb.Start)
+		fsInfo.k.BUG_ON(true, "extent buffer: reference count below zero")
 	}
 }
 
@@ -290,7 +290,7 @@ func (eb *ExtentBuffer) Put() {
 //
 //kernel:fs/btrfs/extent_io.c free_extent_buffer_stale
 func (eb *ExtentBuffer) PutStale() {
-	eb.bflags.Set(EXTENT_BUFFER_STALE)
+	eb.stale.Store(true)
 	eb.Put()
 }
 
@@ -403,6 +403,7 @@ func (fsInfo *FsInfo) allocExtentBuffer(start, ownerRoot uint64, level int) (*Ex
 	eb.bflags.Init(fsInfo.bflagsClass)
 	eb.setBufferLockdepClass(ownerRoot, level)
 	eb.accessed.Store(false)
+	eb.stale.Store(false)
 	eb.lruEntry.Init(eb)
 	eb.dirtyEntry.Init(eb)
 	eb.refs.Store(2) // the cache's and the caller's

@@ -1525,7 +1525,7 @@ func (trans *TransHandle) initNewBuffer(root *Root, bytenr uint64, level int, ow
 		buf.TreeLockNested(BTRFS_NESTING_COW)
 	}
 	trans.CleanTreeBlock(buf)
-	buf.bflags.Clear(EXTENT_BUFFER_STALE)
+	buf.stale.Store(false)
 	buf.initHeader(level, trans.Transid, owner)
 	buf.bflags.Set(EXTENT_BUFFER_UPTODATE)
 	return buf, nil
