@@ -449,14 +449,18 @@ func treeWorkload(t testing.TB, k *kernel.Kernel, f *allocFs, tasks, ops int, se
 	return sum
 }
 
-// walkFrom walks a few items from where a search ended.
+// walkFrom walks some items upwards. What others insert behind the leaf's end
+// while the walk goes to the next leaf is found, even if it is below key.
 func (root *Root) walkFrom(path *Path, key *disk.Key) (bool, error) {
 	path.Release()
 	ok, err := root.SearchSlotForRead(key, path, true, false)
+	var last disk.Key
 	for i := 0; err == nil && ok && i < 20; i++ {
-		if next := path.Nodes[0].ItemKey(path.Slots[0]); next.Cmp(*key) < 0 {
+		next := path.Nodes[0].ItemKey(path.Slots[0])
+		if next.Cmp(last) <= 0 {
 			return false, unix.EUCLEAN
 		}
+		last = next
 		ok, err = root.NextItem(path)
 	}
 	return ok, err
