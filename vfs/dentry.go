@@ -54,6 +54,7 @@ type dnode struct {
 	parent *Dentry // the dentry itself for a root
 	hash   uint32
 	name   string
+	used   bool // was in a chain once, so it must not enter another; parent.lock
 }
 
 // dhash is a directory's table of children. A bigger one replaces it as a whole.

@@ -14,10 +14,11 @@ const (
 	FMODE_LSEEK
 	FMODE_PREAD
 	FMODE_PWRITE
-	FMODE_PATH       // O_PATH: only a name
-	FMODE_ATOMIC_POS // reads and writes at the position take posLock
-	fmodeWriter      // holds write access to the mount
-	fmodeOpened      // Release is due
+	FMODE_PATH        // O_PATH: only a name
+	FMODE_ATOMIC_POS  // reads and writes at the position take posLock
+	FMODE_CAN_ODIRECT // set by the file system's Open when O_DIRECT works
+	fmodeWriter       // holds write access to the mount
+	fmodeOpened       // Release is due
 )
 
 // File is an open file description: what dup shares.
@@ -52,7 +53,7 @@ func (file *File) Pos() int64 { return file.pos.Load() }
 func (file *File) SetPos(pos int64) { file.pos.Store(pos) }
 
 // fdtable is a process's array of open files. Look-up is one atomic load of the table and one of the slot; growing replaces the table
-// by a bigger copy while stores go to both under filesStruct.lock.
+// by a bigger copy. Stores happen under filesStruct.lock.
 //
 //kernel:none mirrors struct fdtable of include/linux/fdtable.h
 type fdtable struct {

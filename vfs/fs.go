@@ -244,13 +244,13 @@ func (ctx *DirContext) Emit(name []byte, ino uint64, dtype uint8) bool {
 //kernel:none mirrors dir_emit_dots of include/linux/fs.h
 func (ctx *DirContext) EmitDots(file *File) bool {
 	if ctx.Pos == 0 {
-		if !ctx.Emit([]byte("."), file.Inode.Ino, DT_DIR) {
+		if !ctx.Emit(dotName, file.Inode.Ino, DT_DIR) {
 			return false
 		}
 		ctx.Pos = 1
 	}
 	if ctx.Pos == 1 {
-		if !ctx.Emit([]byte(".."), file.Path.Dentry.DParentIno(), DT_DIR) {
+		if !ctx.Emit(dotdotName, file.Path.Dentry.DParentIno(), DT_DIR) {
 			return false
 		}
 		ctx.Pos = 2

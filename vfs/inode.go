@@ -103,7 +103,8 @@ type Inode struct {
 	mtime  timestamp
 	ctime  timestamp
 	btime  timestamp
-	hashed bool // in the inode hash; sb.inodeHashLock
+	hashed kernel.AtomicBool // in the inode hash; written under sb.inodeHashLock
+	id     uint64            // order in which two inodes are locked
 
 	IVersion   kernel.AtomicUint64
 	Generation uint32
@@ -183,25 +184,42 @@ func (inode *Inode) Nlink() uint32 { return inode.nlink.Load() }
 // SetNlink sets the link count.
 //
 //kernel:fs/inode.c set_nlink
-func (inode *Inode) SetNlink(nlink uint32) { inode.nlink.Store(nlink) }
+func (inode *Inode) SetNlink(nlink uint32) { inode.changeNlink(inode.nlink.Load(), nlink) }
 
 // IncNlink adds a link.
 //
 //kernel:fs/inode.c inc_nlink
-func (inode *Inode) IncNlink() { inode.nlink.Add(1) }
+func (inode *Inode) IncNlink() {
+	n := inode.nlink.Load()
+	inode.changeNlink(n, n+1)
+}
 
 // DropNlink removes a link.
 //
 //kernel:fs/inode.c drop_nlink
 func (inode *Inode) DropNlink() {
-	inode.Sb.V.K.WARN_ON(inode.nlink.Load() == 0, "drop_nlink of inode %d that has no links", inode.Ino)
-	inode.nlink.Add(^uint32(0))
+	n := inode.nlink.Load()
+	if !inode.Sb.V.K.WARN_ON(n == 0, "drop_nlink of inode %d that has no links", inode.Ino) {
+		inode.changeNlink(n, n-1)
+	}
 }
 
 // ClearNlink removes all links.
 //
 //kernel:fs/inode.c clear_nlink
-func (inode *Inode) ClearNlink() { inode.nlink.Store(0) }
+func (inode *Inode) ClearNlink() { inode.SetNlink(0) }
+
+// changeNlink keeps count of the unlinked inodes, which a remount read-only must not leave behind.
+//
+//kernel:none the s_remove_count part of drop_nlink and its siblings
+func (inode *Inode) changeNlink(from, to uint32) {
+	inode.nlink.Store(to)
+	if to == 0 && from != 0 {
+		inode.Sb.removeCount.Add(1)
+	} else if to != 0 && from == 0 {
+		inode.Sb.removeCount.Add(-1)
+	}
+}
 
 // Bytes is the space the file takes on disk.
 //

@@ -60,11 +60,13 @@ type SuperBlock struct {
 	inodeLRU      kernel.List[Inode]
 	dentryLRULock kernel.SpinMutex
 	dentryLRU     kernel.List[Dentry]
+	roots         kernel.List[Dentry] // of DObtainRoot; through child; inodeListLock
 	nrDentryLRU   kernel.AtomicInt64
 	nrInodeLRU    kernel.AtomicInt64
 
-	entry  kernel.Entry[SuperBlock] // v.supers; v.sbLock
-	mounts kernel.AtomicInt32       // writers over all mounts are counted in Mount; this counts mounts
+	entry       kernel.Entry[SuperBlock] // v.supers; v.sbLock
+	remounting  kernel.AtomicBool        // going read-only: no new writers
+	removeCount kernel.AtomicInt64       // unlinked inodes that are still open
 
 	FsInfo any // the file system's own; set by its Mount
 }

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package vfs
+
+import (
+	"math"
+
+	"golang.org/x/sys/unix"
+)
+
+// Numbers of the ioctls that every file system has. What a C program passes by address is the argument here: *FiemapExtentInfo with
+// Fiemap's range in FiemapArg, *int for FIGETBSZ and FIONREAD.
+const (
+	FS_IOC_FIEMAP = 0xc020660b
+	FIGETBSZ      = 2
+	FIONREAD      = 0x541b
+)
+
+// FIEMAP_* flags of requests and extents.
+const (
+	FIEMAP_FLAG_SYNC  = 1
+	FIEMAP_FLAG_XATTR = 2
+
+	FIEMAP_EXTENT_LAST           = 0x0001
+	FIEMAP_EXTENT_UNKNOWN        = 0x0002
+	FIEMAP_EXTENT_DELALLOC       = 0x0004
+	FIEMAP_EXTENT_ENCODED        = 0x0008
+	FIEMAP_EXTENT_DATA_ENCRYPTED = 0x0080
+	FIEMAP_EXTENT_NOT_ALIGNED    = 0x0100
+	FIEMAP_EXTENT_DATA_INLINE    = 0x0200
+	FIEMAP_EXTENT_DATA_TAIL      = 0x0400
+	FIEMAP_EXTENT_UNWRITTEN      = 0x0800
+	FIEMAP_EXTENT_MERGED         = 0x1000
+	FIEMAP_EXTENT_SHARED         = 0x2000
+)
+
+// FiemapArg is the argument of FS_IOC_FIEMAP: the range asked for, and room for the answer.
+//
+//kernel:none mirrors struct fiemap of include/uapi/linux/fiemap.h
+type FiemapArg struct {
+	Start, Length uint64
+	Info          FiemapExtentInfo
+}
+
+// Ioctl calls a file's ioctl; arg is a pointer to a Go value where C passes an address.
+//
+//kernel:fs/ioctl.c do_vfs_ioctl
+func (p *Process) Ioctl(fd int, cmd uint, arg any) error {
+	file := p.fdget(fd)
+	if file == nil {
+		return unix.EBADF
+	}
+	defer file.fput()
+	inode := file.Inode
+	switch cmd {
+	case FS_IOC_FIEMAP:
+		fiemap, ok := arg.(*FiemapArg)
+		if !ok {
+			return unix.EFAULT
+		}
+		return inode.ioctlFiemap(fiemap)
+	case FIGETBSZ:
+		out, ok := arg.(*int)
+		if !ok {
+			return unix.EFAULT
+		}
+		stat, err := file.Path.vfsGetattr()
+		*out = int(stat.Blksize)
+		return err
+	case FIONREAD:
+		if inode.IsReg() {
+			out, ok := arg.(*int)
+			if !ok {
+				return unix.EFAULT
+			}
+			*out = int(inode.ISize() - file.Pos())
+			return nil
+		}
+	}
+	return file.Op.Ioctl(file, cmd, arg)
+}
+
+//kernel:fs/ioctl.c ioctl_fiemap
+func (inode *Inode) ioctlFiemap(arg *FiemapArg) error {
+	arg.Info.Mapped = 0
+	arg.Info.Extents = arg.Info.Extents[:0]
+	if arg.Length == 0 {
+		return unix.EINVAL
+	}
+	maxbytes := uint64(inode.Sb.Maxbytes)
+	if arg.Start > maxbytes {
+		return unix.EFBIG
+	}
+	length := min(arg.Length, maxbytes-arg.Start)
+	return inode.Op.Fiemap(inode, &arg.Info, arg.Start, length)
+}
+
+// FiemapPrep checks a request: flags it does not know beyond supported come back in info.Flags with EBADR.
+//
+//kernel:fs/ioctl.c fiemap_prep
+func (inode *Inode) FiemapPrep(info *FiemapExtentInfo, start uint64, length *uint64, supported uint32) error {
+	if *length == 0 {
+		return unix.EINVAL
+	}
+	maxbytes := uint64(inode.Sb.Maxbytes)
+	if start >= maxbytes {
+		return unix.EFBIG
+	}
+	*length = min(*length, maxbytes-start)
+	if bad := info.Flags &^ (supported | FIEMAP_FLAG_SYNC); bad != 0 {
+		info.Flags = bad
+		return unix.EBADR
+	}
+	if info.Flags&FIEMAP_FLAG_SYNC != 0 {
+		if inode.Sb.wb != nil {
+			return inode.WriteAndWait()
+		}
+	}
+	return nil
+}
+
+// FillNextExtent adds an extent to the answer; true means that there is no room for another (or that this was the last).
+//
+//kernel:fs/ioctl.c fiemap_fill_next_extent
+func (info *FiemapExtentInfo) FillNextExtent(logical, phys, length uint64, flags uint32) bool {
+	if info.Max == 0 {
+		info.Mapped++
+		return flags&FIEMAP_EXTENT_LAST != 0
+	}
+	if info.Mapped >= info.Max {
+		return true
+	}
+	if flags&FIEMAP_EXTENT_DELALLOC != 0 {
+		flags |= FIEMAP_EXTENT_UNKNOWN
+	}
+	if flags&FIEMAP_EXTENT_DATA_ENCRYPTED != 0 {
+		flags |= FIEMAP_EXTENT_ENCODED
+	}
+	if flags&(FIEMAP_EXTENT_DATA_TAIL|FIEMAP_EXTENT_DATA_INLINE) != 0 {
+		flags |= FIEMAP_EXTENT_NOT_ALIGNED
+	}
+	info.Extents = append(info.Extents, FiemapExtent{logical, phys, length, flags})
+	info.Mapped++
+	return info.Mapped == info.Max || flags&FIEMAP_EXTENT_LAST != 0
+}
+
+// Fallocate allocates, punches or moves ranges of a file: FALLOC_FL_* in mode.
+//
+//kernel:fs/open.c vfs_fallocate
+func (p *Process) Fallocate(fd int, mode int, offset, length int64) error {
+	file := p.fdget(fd)
+	if file == nil {
+		return unix.EBADF
+	}
+	defer file.fput()
+	inode := file.Inode
+	if offset < 0 || length <= 0 {
+		return unix.EINVAL
+	}
+	keep := mode&unix.FALLOC_FL_KEEP_SIZE != 0
+	switch mode &^ unix.FALLOC_FL_KEEP_SIZE {
+	case 0, unix.FALLOC_FL_UNSHARE_RANGE, unix.FALLOC_FL_ZERO_RANGE:
+	case unix.FALLOC_FL_PUNCH_HOLE:
+		if !keep {
+			return unix.EOPNOTSUPP
+		}
+	case unix.FALLOC_FL_COLLAPSE_RANGE, unix.FALLOC_FL_INSERT_RANGE:
+		if keep {
+			return unix.EOPNOTSUPP
+		}
+	default:
+		return unix.EOPNOTSUPP
+	}
+	if file.Mode&FMODE_WRITE == 0 {
+		return unix.EBADF
+	}
+	if mode&^unix.FALLOC_FL_KEEP_SIZE != 0 && inode.IsAppend() || inode.IsImmutable() {
+		return unix.EPERM
+	}
+	if inode.Flags()&S_SWAPFILE != 0 {
+		return unix.ETXTBSY
+	}
+	switch inode.Mode() & unix.S_IFMT {
+	case unix.S_IFREG:
+	case unix.S_IFIFO:
+		return unix.ESPIPE
+	case unix.S_IFDIR:
+		return unix.EISDIR
+	default:
+		return unix.ENODEV
+	}
+	if length > math.MaxInt64-offset || offset+length > inode.Sb.Maxbytes {
+		return unix.EFBIG
+	}
+	return file.Op.Fallocate(file, mode, offset, length)
+}

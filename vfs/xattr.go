@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package vfs
+
+import (
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// xattrPermission: who may read and write which name space.
+//
+//kernel:fs/xattr.c xattr_permission
+func (inode *Inode) xattrPermission(cred *Cred, name string, mask int) error {
+	if mask&MAY_WRITE != 0 && (inode.IsImmutable() || inode.IsAppend()) {
+		return unix.EPERM
+	}
+	if strings.HasPrefix(name, "security.") || strings.HasPrefix(name, "system.") {
+		return nil // the file system decides
+	}
+	denied := unix.ENODATA
+	if mask&MAY_WRITE != 0 {
+		denied = unix.EPERM
+	}
+	if strings.HasPrefix(name, "trusted.") {
+		if !cred.Capable(CAP_SYS_ADMIN) {
+			return denied
+		}
+		return nil
+	}
+	if strings.HasPrefix(name, "user.") {
+		if !inode.IsReg() && !inode.IsDir() {
+			return denied
+		}
+		if inode.IsDir() && inode.Mode()&unix.S_ISVTX != 0 && mask&MAY_WRITE != 0 && !inode.OwnerOrCapable(cred) {
+			return unix.EPERM
+		}
+	}
+	return inode.Permission(cred, mask)
+}
+
+// resolveXattr refuses name spaces that no file system here has, and bare prefixes.
+//
+//kernel:fs/xattr.c xattr_resolve_name
+func resolveXattr(name string) error {
+	for _, prefix := range [...]string{"user.", "trusted.", "security."} {
+		if rest, ok := strings.CutPrefix(name, prefix); ok {
+			if rest == "" {
+				return unix.EINVAL
+			}
+			return nil
+		}
+	}
+	return unix.EOPNOTSUPP
+}
+
+//kernel:none the strncpy_from_user of the xattr system calls
+func checkXattrName(name string) error {
+	if name == "" || len(name) > XATTR_NAME_MAX {
+		return unix.ERANGE
+	}
+	return nil
+}
+
+//kernel:fs/xattr.c vfs_setxattr
+func (p *Process) setxattr(path Path, name string, value []byte, flags int) error {
+	if flags&^(unix.XATTR_CREATE|unix.XATTR_REPLACE) != 0 {
+		return unix.EINVAL
+	}
+	if err := checkXattrName(name); err != nil {
+		return err
+	}
+	if len(value) > XATTR_SIZE_MAX {
+		return unix.E2BIG
+	}
+	if err := path.Mnt.WantWrite(); err != nil {
+		return err
+	}
+	defer path.Mnt.DropWrite()
+	inode := path.Dentry.DInode()
+	if err := inode.xattrPermission(p.Cred(), name, MAY_WRITE); err != nil {
+		return err
+	}
+	if strings.HasPrefix(name, "security.") && !p.Cred().Capable(CAP_SYS_ADMIN) {
+		return unix.EPERM
+	}
+	inode.InodeLock()
+	defer inode.InodeUnlock()
+	if err := resolveXattr(name); err != nil {
+		return err
+	}
+	return inode.Op.Setxattr(inode, name, value, flags)
+}
+
+//kernel:fs/xattr.c vfs_getxattr
+func (p *Process) getxattr(path Path, name string, buf []byte) (int, error) {
+	if err := checkXattrName(name); err != nil {
+		return -1, err
+	}
+	if len(buf) > XATTR_SIZE_MAX {
+		buf = buf[:XATTR_SIZE_MAX]
+	}
+	inode := path.Dentry.DInode()
+	if err := inode.xattrPermission(p.Cred(), name, MAY_READ); err != nil {
+		return -1, err
+	}
+	if err := resolveXattr(name); err != nil {
+		return -1, err
+	}
+	n, err := inode.Op.Getxattr(inode, name, buf)
+	if err == unix.ERANGE && len(buf) >= XATTR_SIZE_MAX {
+		err = unix.E2BIG
+	}
+	if err != nil {
+		return -1, err
+	}
+	return n, nil
+}
+
+//kernel:fs/xattr.c vfs_listxattr
+func (p *Process) listxattr(path Path, buf []byte) (int, error) {
+	if len(buf) > XATTR_LIST_MAX {
+		buf = buf[:XATTR_LIST_MAX]
+	}
+	inode := path.Dentry.DInode()
+	n, err := inode.Op.Listxattr(inode, nil)
+	if err == unix.EOPNOTSUPP {
+		return 0, nil // no attributes, then
+	}
+	if err != nil {
+		return -1, err
+	}
+	if p.Cred().Capable(CAP_SYS_ADMIN) {
+		if len(buf) == 0 {
+			return n, nil
+		}
+		if n, err = inode.Op.Listxattr(inode, buf); err != nil {
+			return -1, err
+		}
+		return n, nil
+	}
+	// Others do not even see the names of trusted attributes.
+	all := make([]byte, n)
+	if n > 0 {
+		if n, err = inode.Op.Listxattr(inode, all); err != nil {
+			return -1, err
+		}
+	}
+	var seen []byte
+	for name := range strings.SplitAfterSeq(string(all[:n]), "\x00") {
+		if !strings.HasPrefix(name, "trusted.") {
+			seen = append(seen, name...)
+		}
+	}
+	if len(buf) == 0 {
+		return len(seen), nil
+	}
+	if len(seen) > len(buf) {
+		return -1, unix.ERANGE
+	}
+	return copy(buf, seen), nil
+}
+
+//kernel:fs/xattr.c vfs_removexattr
+func (p *Process) removexattr(path Path, name string) error {
+	if err := checkXattrName(name); err != nil {
+		return err
+	}
+	if err := path.Mnt.WantWrite(); err != nil {
+		return err
+	}
+	defer path.Mnt.DropWrite()
+	inode := path.Dentry.DInode()
+	if err := inode.xattrPermission(p.Cred(), name, MAY_WRITE); err != nil {
+		return err
+	}
+	if strings.HasPrefix(name, "security.") && !p.Cred().Capable(CAP_SYS_ADMIN) {
+		return unix.EPERM
+	}
+	inode.InodeLock()
+	defer inode.InodeUnlock()
+	if err := resolveXattr(name); err != nil {
+		return err
+	}
+	return inode.Op.Removexattr(inode, name)
+}
+
+// withPath calls fn with the place that a name stands for.
+//
+//kernel:none what the path_ variants of the xattr calls share
+func (p *Process) withPath(name string, lookup uint, fn func(Path) error) error {
+	path, err := p.userPath(unix.AT_FDCWD, name, lookup)
+	if err != nil {
+		return err
+	}
+	defer path.Put()
+	return fn(path)
+}
+
+// withFile calls fn with the place of an open file.
+//
+//kernel:none what the f variants of the xattr calls share
+func (p *Process) withFile(fd int, fn func(Path) error) error {
+	file := p.fdget(fd)
+	if file == nil {
+		return unix.EBADF
+	}
+	defer file.fput()
+	return fn(file.Path)
+}
+
+// Setxattr sets an extended attribute; XATTR_CREATE and XATTR_REPLACE in flags.
+//
+//kernel:fs/xattr.c path_setxattr
+func (p *Process) Setxattr(name, attr string, value []byte, flags int) error {
+	return p.withPath(name, LOOKUP_FOLLOW, func(path Path) error { return p.setxattr(path, attr, value, flags) })
+}
+
+// Lsetxattr is Setxattr on a symbolic link itself.
+//
+//kernel:none mirrors system call lsetxattr
+func (p *Process) Lsetxattr(name, attr string, value []byte, flags int) error {
+	return p.withPath(name, 0, func(path Path) error { return p.setxattr(path, attr, value, flags) })
+}
+
+// Fsetxattr is Setxattr on an open file.
+//
+//kernel:none mirrors system call fsetxattr
+func (p *Process) Fsetxattr(fd int, attr string, value []byte, flags int) error {
+	return p.withFile(fd, func(path Path) error { return p.setxattr(path, attr, value, flags) })
+}
+
+// Getxattr reads an extended attribute into buf and returns its size; an empty buf asks for the size only.
+//
+//kernel:fs/xattr.c path_getxattr
+func (p *Process) Getxattr(name, attr string, buf []byte) (n int, err error) {
+	err = p.withPath(name, LOOKUP_FOLLOW, func(path Path) (err error) { n, err = p.getxattr(path, attr, buf); return err })
+	return n, err
+}
+
+// Lgetxattr is Getxattr on a symbolic link itself.
+//
+//kernel:none mirrors system call lgetxattr
+func (p *Process) Lgetxattr(name, attr string, buf []byte) (n int, err error) {
+	err = p.withPath(name, 0, func(path Path) (err error) { n, err = p.getxattr(path, attr, buf); return err })
+	return n, err
+}
+
+// Fgetxattr is Getxattr on an open file.
+//
+//kernel:none mirrors system call fgetxattr
+func (p *Process) Fgetxattr(fd int, attr string, buf []byte) (n int, err error) {
+	err = p.withFile(fd, func(path Path) (err error) { n, err = p.getxattr(path, attr, buf); return err })
+	return n, err
+}
+
+// Listxattr lists the names of extended attributes, each ended by a zero byte; an empty buf asks for the size only.
+//
+//kernel:fs/xattr.c path_listxattr
+func (p *Process) Listxattr(name string, buf []byte) (n int, err error) {
+	err = p.withPath(name, LOOKUP_FOLLOW, func(path Path) (err error) { n, err = p.listxattr(path, buf); return err })
+	return n, err
+}
+
+// Llistxattr is Listxattr on a symbolic link itself.
+//
+//kernel:none mirrors system call llistxattr
+func (p *Process) Llistxattr(name string, buf []byte) (n int, err error) {
+	err = p.withPath(name, 0, func(path Path) (err error) { n, err = p.listxattr(path, buf); return err })
+	return n, err
+}
+
+// Flistxattr is Listxattr on an open file.
+//
+//kernel:none mirrors system call flistxattr
+func (p *Process) Flistxattr(fd int, buf []byte) (n int, err error) {
+	err = p.withFile(fd, func(path Path) (err error) { n, err = p.listxattr(path, buf); return err })
+	return n, err
+}
+
+// Removexattr removes an extended attribute.
+//
+//kernel:fs/xattr.c path_removexattr
+func (p *Process) Removexattr(name, attr string) error {
+	return p.withPath(name, LOOKUP_FOLLOW, func(path Path) error { return p.removexattr(path, attr) })
+}
+
+// Lremovexattr is Removexattr on a symbolic link itself.
+//
+//kernel:none mirrors system call lremovexattr
+func (p *Process) Lremovexattr(name, attr string) error {
+	return p.withPath(name, 0, func(path Path) error { return p.removexattr(path, attr) })
+}
+
+// Fremovexattr is Removexattr on an open file.
+//
+//kernel:none mirrors system call fremovexattr
+func (p *Process) Fremovexattr(fd int, attr string) error {
+	return p.withFile(fd, func(path Path) error { return p.removexattr(path, attr) })
+}
