@@ -136,7 +136,12 @@ func (fs *fakeFS) ISize() int64         { return fs.size.Load() }
 
 func (fs *fakeFS) io(f func()) {
 	if fs.async {
-		fs.k.KthreadRun("io", func(*kernel.Task) { f() })
+		fs.k.KthreadRun("io", func(*kernel.Task) {
+			for range fs.k.Choose(20, "seek") {
+				fs.k.CondResched()
+			}
+			f()
+		})
 	} else {
 		f()
 	}

@@ -317,7 +317,7 @@ func TestTruncateWaits(t *testing.T) {
 	worlds(t, 40, func(k *kernel.Kernel) {
 		fs := newFakeFS(k, Options{}, 3)
 		fs.async = true
-		fs.write(0, bytes.Repeat([]byte{1}, 3*PAGE_SIZE))
+		fs.write(0, bytes.Repeat([]byte{1}, int(1+k.Rand()%3)*PAGE_SIZE))
 		FilemapFdatawrite(&fs.mapping)
 		from := int64(k.Rand()%3) * PAGE_SIZE / 2
 		TruncateInodePages(&fs.mapping, from)
