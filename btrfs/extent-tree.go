@@ -1014,7 +1014,8 @@ func (fsInfo *FsInfo) unpinExtentRange(start, end uint64) {
 	global := &fsInfo.globalBlockRsv
 	for start <= end {
 		blockGroup := fsInfo.lookupBlockGroup(start)
-		if fsInfo.k.WARN_ON(blockGroup == nil, "pinned extent %d is in no block group", start) {
+		if blockGroup == nil {
+			fsInfo.k.WARN_ON(true, "pinned extent %d is in no block group", start)
 			return
 		}
 		length := min(blockGroup.end(), end+1) - start

@@ -1385,7 +1385,7 @@ func (inode *Inode) preallocFileRange(start, numBytes, actualLen uint64, keepSiz
 			return err
 		}
 		var ins disk.Key
-		err = fsInfo.ReserveExtent(root, min(numBytes, 256<<20), uint64(fsInfo.sectorsize), 0, hint, &ins, true)
+		err = trans.ReserveExtent(root, min(numBytes, 256<<20), uint64(fsInfo.sectorsize), 0, hint, &ins, true)
 		if err != nil {
 			trans.End()
 			return err

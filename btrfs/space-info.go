@@ -183,8 +183,8 @@ func (spaceInfo *SpaceInfo) freeBytesMayUse(numBytes uint64) {
 //
 //kernel:none mirrors btrfs_space_info_update_bytes_may_use
 func (spaceInfo *SpaceInfo) subMayUse(numBytes uint64) {
-	if spaceInfo.fsInfo.k.WARN_ON(spaceInfo.bytesMayUse < numBytes,
-		"space_info %#x: bytes_may_use %d, %d to free", spaceInfo.flags, spaceInfo.bytesMayUse, numBytes) {
+	if spaceInfo.bytesMayUse < numBytes {
+		spaceInfo.fsInfo.k.WARN_ON(true, "space_info %#x: bytes_may_use %d, %d to free", spaceInfo.flags, spaceInfo.bytesMayUse, numBytes)
 		numBytes = spaceInfo.bytesMayUse
 	}
 	spaceInfo.bytesMayUse -= numBytes
