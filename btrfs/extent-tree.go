@@ -59,14 +59,18 @@ type pendingExtent struct {
 //kernel:none struct extent_io_tree extent_ins and pending_del of 2008
 type pendingExtents struct{ tree *btree.BTreeG[pendingExtent] }
 
+//kernel:none a queue of the alloc_mutex engine
 func (q *pendingExtents) init() {
 	q.tree = btree.NewG(16, func(a, b pendingExtent) bool { return a.bytenr < b.bytenr })
 }
 
+//kernel:none a queue of the alloc_mutex engine
 func (q *pendingExtents) len() int { return q.tree.Len() }
 
+//kernel:none a queue of the alloc_mutex engine
 func (q *pendingExtents) add(e pendingExtent) { q.tree.ReplaceOrInsert(e) }
 
+//kernel:none a queue of the alloc_mutex engine
 func (q *pendingExtents) remove(bytenr uint64) bool {
 	_, ok := q.tree.Delete(pendingExtent{bytenr: bytenr})
 	return ok
@@ -165,13 +169,20 @@ func (trans *TransHandle) LookupExtentInfo(bytenr, offset uint64, metadata bool)
 
 // The fields of an extent item in place.
 
-func extentRefs(item []byte) uint64       { return binary.LittleEndian.Uint64(item) }
+//kernel:none mirrors btrfs_extent_refs
+func extentRefs(item []byte) uint64 { return binary.LittleEndian.Uint64(item) }
+
+//kernel:none mirrors btrfs_set_extent_refs
 func setExtentRefs(item []byte, v uint64) { binary.LittleEndian.PutUint64(item, v) }
+
+//kernel:none mirrors btrfs_extent_generation
 func extentGeneration(item []byte) uint64 { return binary.LittleEndian.Uint64(item[8:]) }
-func extentFlags(item []byte) uint64      { return binary.LittleEndian.Uint64(item[16:]) }
-func setExtentFlags(item []byte, v uint64) {
-	binary.LittleEndian.PutUint64(item[16:], v)
-}
+
+//kernel:none mirrors btrfs_extent_flags
+func extentFlags(item []byte) uint64 { return binary.LittleEndian.Uint64(item[16:]) }
+
+//kernel:none mirrors btrfs_set_extent_flags
+func setExtentFlags(item []byte, v uint64) { binary.LittleEndian.PutUint64(item[16:], v) }
 
 // inlineRefSize checks the inline reference at the front of b and returns its
 // size, or 0 if it cannot stand there.

@@ -14,8 +14,10 @@ import (
 //kernel:fs/btrfs/free-space-cache.h struct btrfs_free_space
 type freeSpace struct{ offset, bytes uint64 }
 
+//kernel:none the order of the tree free_space_offset
 func freeSpaceByOffset(a, b freeSpace) bool { return a.offset < b.offset }
 
+//kernel:none the order of the tree free_space_bytes
 func freeSpaceBySize(a, b freeSpace) bool {
 	if a.bytes != b.bytes {
 		return a.bytes < b.bytes

@@ -11,7 +11,7 @@ import (
 
 // ReserveFlush says what a reservation may do to find space.
 //
-//kernel:fs/btrfs/space-info.h enum btrfs_reserve_flush_enum
+//kernel:none mirrors enum btrfs_reserve_flush_enum
 type ReserveFlush uint8
 
 // Ways to reserve.
