@@ -213,7 +213,7 @@ func (rsv *BlockRsv) addBytes(numBytes uint64, updateSize bool) {
 // condMigrateBytes moves numBytes from the global reserve to dest if that
 // leaves minFactor tenths of it.
 //
-//kernel:none mirrors btrfs_cond_migrate_bytes of 5.x
+//kernel:fs/btrfs/extent-tree.c btrfs_cond_migrate_bytes @v3.12
 func (fsInfo *FsInfo) condMigrateBytes(dest *BlockRsv, numBytes uint64, minFactor uint64) error {
 	global := &fsInfo.globalBlockRsv
 	global.lock.Lock()

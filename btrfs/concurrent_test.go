@@ -19,6 +19,7 @@ import (
 // each its own items, so that what is there at the end is known.
 func (f *allocFs) storm(tasks, ops int, seed int64) {
 	f.t.Helper()
+	f.dirtyMetaThresh = 16 * int64(f.nodesize) // blocks are written early, and copied again
 	f.makeFile()
 	parts := make([]*allocFs, tasks)
 	var running kernel.AtomicInt32
@@ -65,8 +66,10 @@ func (f *allocFs) stormTask(n, ops int, r *rand.Rand) {
 			}
 		case x < 16 && !exists:
 			err = f.allocExtent(off, uint64(1+r.Intn(8))*4096, 0)
-		case x < 19 && exists:
+		case x < 18 && exists:
 			f.freeExtent(off)
+		case x == 18:
+			f.BtreeBalanceDirty()
 		case x == 19:
 			var trans *TransHandle
 			if trans, err = f.root.AttachTransaction(); err == nil {
