@@ -110,7 +110,7 @@ func (m *memory) Freeze() *Snapshot {
 			return below
 		}
 	}
-	s.leaves = m.store.take()
+	s.tree = m.store.take()
 	m.store.base = s
 	return s
 }
@@ -127,10 +127,10 @@ func (m *memory) Close() error {
 // Snapshot is what a memory device held at some moment. It never changes, so
 // machines may share it.
 type Snapshot struct {
-	size   uint64
-	shift  uint
-	base   Image
-	leaves []kernel.AtomicPointer[leaf]
+	size  uint64
+	shift uint
+	base  Image
+	tree  tree
 }
 
 // Size returns the device's size in bytes.
@@ -138,13 +138,13 @@ func (s *Snapshot) Size() uint64 { return s.size }
 
 // ReadImage reads len(p) bytes at byte off.
 func (s *Snapshot) ReadImage(p []byte, off int64) {
-	view := store{size: s.size, shift: s.shift, base: s.base, leaves: s.leaves}
+	view := store{size: s.size, shift: s.shift, base: s.base, tree: s.tree}
 	view.read(p, uint64(off))
 }
 
 // Overlay is a device over an immutable image: reads fall through to the image
-// until a sector's 4 KiB have been written. Making one takes a microsecond
-// and memory for a table, whatever the size of the image.
+// until a sector's 4 KiB have been written. Making one takes well under a
+// microsecond.
 type Overlay struct{ memory }
 
 // NewOverlay makes a device that holds what base holds.

@@ -5,8 +5,9 @@ package blockdev
 import "kbtrfs/kernel"
 
 // store keeps the contents of a memory device: granules of 2^shift bytes that
-// exist once they are written, over a base that is never changed. A table of
-// leaves, each a table of granules, finds them; a look-up is two atomic loads.
+// exist once they are written, over a base that is never changed. A tree of
+// three levels finds them; a look-up is three atomic loads, and an empty store
+// of 64 GiB is a table of 256 pointers.
 //
 // Writes to the same granule may run beside each other; the bytes of requests
 // that overlap while both are in flight are undefined, as on a disk. Only the
@@ -19,17 +20,74 @@ type store struct {
 	shift uint
 	base  Image // nil: zeros
 
-	lock   kernel.SpinMutex
-	leaves []kernel.AtomicPointer[leaf]
-	owned  []*granule // lock; what close gives back
+	lock  kernel.SpinMutex
+	tree  tree
+	owned []*granule // lock; what reset gives back
 }
 
-const (
-	leafShift = 7 // granules in a leaf
-	leafSlots = 1 << leafShift
+// tree is the top level. Branches and leaves are added under the store's lock.
+type tree []kernel.AtomicPointer[branch]
+
+type (
+	branch [branchSlots]kernel.AtomicPointer[leaf]
+	leaf   [leafSlots]kernel.AtomicPointer[granule]
 )
 
-type leaf [leafSlots]kernel.AtomicPointer[granule]
+const (
+	leafShift   = 7 // granules in a leaf
+	leafSlots   = 1 << leafShift
+	branchShift = 9 // leaves in a branch
+	branchSlots = 1 << branchShift
+)
+
+func newTree(size uint64, shift uint) tree {
+	span := uint64(1) << (shift + leafShift + branchShift)
+	return make(tree, (size+span-1)/span)
+}
+
+// leaf returns the leaf that covers granule number n, nil if there is none.
+func (t tree) leaf(n uint64) *leaf {
+	b := t[n>>(leafShift+branchShift)].Load()
+	if b == nil {
+		return nil
+	}
+	return b[n>>leafShift%branchSlots].Load()
+}
+
+// addLeaf is leaf that makes what is missing.
+func (t tree) addLeaf(n uint64) *leaf {
+	slot := &t[n>>(leafShift+branchShift)]
+	b := slot.Load()
+	if b == nil {
+		b = branchPool.Get()
+		slot.Store(b)
+	}
+	l := b[n>>leafShift%branchSlots].Load()
+	if l == nil {
+		l = leafPool.Get()
+		b[n>>leafShift%branchSlots].Store(l)
+	}
+	return l
+}
+
+// recycle empties the tree.
+func (t tree) recycle() {
+	for i := range t {
+		b := t[i].Load()
+		if b == nil {
+			continue
+		}
+		t[i].Store(nil)
+		for j := range b {
+			if l := b[j].Load(); l != nil {
+				clear(l[:])
+				leafPool.Put(l)
+			}
+		}
+		clear(b[:])
+		branchPool.Put(b)
+	}
+}
 
 // granule is a piece of device memory.
 type granule struct {
@@ -45,13 +103,12 @@ type Image interface {
 func (s *store) init(k *kernel.Kernel, size uint64, shift uint, base Image) {
 	s.size, s.shift, s.base = size, shift, base
 	s.lock.Init(k.Class("blockdev store"))
-	span := uint64(1) << (shift + leafShift)
-	s.leaves = make([]kernel.AtomicPointer[leaf], (size+span-1)/span)
+	s.tree = newTree(size, shift)
 }
 
 // find returns the granule that holds byte off, nil if it does not exist.
 func (s *store) find(off uint64) *granule {
-	l := s.leaves[off>>(s.shift+leafShift)].Load()
+	l := s.tree.leaf(off >> s.shift)
 	if l == nil {
 		return nil
 	}
@@ -79,18 +136,13 @@ func (s *store) make(off uint64, whole bool) *granule {
 		clear(g.data)
 	}
 	s.lock.Lock()
-	slot := &s.leaves[off>>(s.shift+leafShift)]
-	l := slot.Load()
-	if l == nil {
-		l = leafPool.Get()
-		slot.Store(l)
-	}
-	if old := l[off>>s.shift%leafSlots].Load(); old != nil {
+	slot := &s.tree.addLeaf(off >> s.shift)[off>>s.shift%leafSlots]
+	if old := slot.Load(); old != nil {
 		s.lock.Unlock()
 		putGranule(s.shift, g)
 		return old
 	}
-	l[off>>s.shift%leafSlots].Store(g)
+	slot.Store(g)
 	s.owned = append(s.owned, g)
 	s.lock.Unlock()
 	return g
@@ -168,29 +220,23 @@ func (s *store) granules() int {
 	return n
 }
 
-// take gives the granules away: the store is as it was at first, over the same
-// base.
-func (s *store) take() (leaves []kernel.AtomicPointer[leaf]) {
+// take gives the granules away: the store is as it was at first.
+func (s *store) take() tree {
 	s.lock.Lock()
-	leaves = s.leaves
-	s.leaves = make([]kernel.AtomicPointer[leaf], len(leaves))
+	t := s.tree
+	s.tree = newTree(s.size, s.shift)
 	s.owned = nil
 	s.lock.Unlock()
-	return leaves
+	return t
 }
 
 // reset drops all granules for others to use.
 func (s *store) reset() {
 	s.lock.Lock()
-	for i := range s.leaves {
-		if l := s.leaves[i].Load(); l != nil {
-			s.leaves[i].Store(nil)
-			*l = leaf{}
-			leafPool.Put(l)
-		}
-	}
-	for _, g := range s.owned {
+	s.tree.recycle()
+	for i, g := range s.owned {
 		putGranule(s.shift, g)
+		s.owned[i] = nil
 	}
 	s.owned = s.owned[:0]
 	s.lock.Unlock()
@@ -206,6 +252,7 @@ const (
 )
 
 var (
+	branchPool  kernel.Pool[branch]
 	leafPool    kernel.Pool[leaf]
 	memPool     kernel.Pool[granule]
 	overlayPool kernel.Pool[granule]
