@@ -120,7 +120,7 @@ func (f *allocFs) commit() {
 		err = trans.Commit()
 	}
 	if err != nil {
-		f.t.Fatalf("commit: %v", err)
+		f.t.Fatalf("commit: %v %q", err, f.k.Dmesg())
 	}
 }
 

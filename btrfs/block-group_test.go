@@ -10,8 +10,11 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"kbtrfs/blockdev"
 	"kbtrfs/btrfs/disk"
+	"kbtrfs/btrfs/mkfs"
 	"kbtrfs/btrfs/oracle"
 	"kbtrfs/kernel"
 )
@@ -192,4 +195,65 @@ func (f *allocFs) copyAll(root *Root, r *rand.Rand) {
 			f.t.Fatal(err)
 		}
 	}
+}
+
+// Chunks of every type, far more than the first system chunk has room for in
+// the trees that describe them.
+func TestChunkAlloc(t *testing.T) {
+	const size = 12 << 30
+	k := kernel.New(kernel.Options{})
+	dev := blockdev.NewMem(k, size)
+	if err := mkfs.Make(k, dev, mkfs.Options{NodeSize: 4096}); err != nil {
+		t.Fatal(err)
+	}
+	err := k.Run("test", func(*kernel.Task) {
+		f := openAllocFs(t, k, dev, MountOptions{})
+		chunks := 0
+		for i := 0; ; i++ {
+			trans, err := f.root.JoinTransaction()
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := f.globalBlockRsv.spaceInfo
+			if i < 9 {
+				s = f.spaceInfos[i%len(f.spaceInfos)] // the super block has room for a few system chunks
+			}
+			err = trans.chunkAlloc(s, f.getAllocProfile(s.flags), CHUNK_ALLOC_FORCE)
+			if eerr := trans.End(); eerr != nil {
+				t.Fatal(eerr)
+			}
+			if err == unix.ENOSPC {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if chunks++; chunks%20 == 0 {
+				f.verify()
+			}
+		}
+		if chunks < 20 {
+			t.Errorf("%d chunks only", chunks)
+		}
+		f.verify()
+		f.close()
+		f = openAllocFs(t, k, dev, MountOptions{})
+		if n := len(*f.blockGroups.Load()); n != chunks+3 {
+			t.Errorf("%d block groups after a remount, %d chunks were allocated", n, chunks)
+		}
+		for i := range 100 {
+			if err := f.addXattr(i, 100); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f.verify()
+		f.close()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := k.Warnings(); len(w) > 0 {
+		t.Fatalf("%q", w)
+	}
+	checkImage(t, k, dev)
 }

@@ -1282,6 +1282,7 @@ func (trans *TransHandle) findFreeExtent(fsInfo *FsInfo, numBytes, emptySize, hi
 		hintByte = spaceInfo.window
 	}
 	spaceInfo.lock.Unlock()
+	hintByte = (hintByte + uint64(fsInfo.sectorsize) - 1) &^ (uint64(fsInfo.sectorsize) - 1)
 
 	triedChunk := false
 	for {
