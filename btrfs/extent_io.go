@@ -119,7 +119,7 @@ func (inode *Inode) allocDataBio(page *mm.Page, logical uint64) *dataBio {
 	dbio.flags = 0
 	dbio.sums = dbio.sums[:0]
 	dbio.phase.Store(bioSubmitting)
-	dbio.work = workqueue.Work{Private: dbio}
+	dbio.work.Private = dbio
 	dbio.bio = blockdev.AllocBio(fsInfo.k)
 	dbio.bio.Sector = logical / blockdev.SectorSize
 	dbio.bio.Private = dbio
@@ -493,7 +493,7 @@ func endBioExtentReadpage(bio *blockdev.Bio) {
 	if dbio.phase.CompareAndSwap(bioSubmitting, bioEnded) {
 		return // the submitter goes on
 	}
-	dbio.work.Func = endWorkqueueRead
+	dbio.work.Init(endWorkqueueRead, nil, nil)
 	dbio.inode.root.fsInfo.endioWorkers.Queue(&dbio.work)
 }
 
@@ -810,8 +810,7 @@ func (epd *extentPageData) flush() {
 func (dbio *dataBio) submitWrite() {
 	inode := dbio.inode
 	if inode.flags&disk.BTRFS_INODE_NODATASUM == 0 {
-		dbio.work.Func = submitBioStart
-		dbio.work.OrderedFunc = submitBioDone
+		dbio.work.Init(submitBioStart, submitBioDone, nil)
 		inode.root.fsInfo.workers.Queue(&dbio.work)
 		return
 	}
@@ -877,7 +876,7 @@ func (inode *Inode) endExtentWritepage(start, length uint64, uptodate bool) {
 	for end := start + length; start < end; {
 		ordered := inode.DecTestFirstOrderedPending(&start, end-start, uptodate)
 		if ordered != nil {
-			ordered.work.Func = finishOrderedFn
+			ordered.work.Init(finishOrderedFn, nil, nil)
 			inode.root.fsInfo.endioWriteWorkers.Queue(&ordered.work)
 		}
 	}

@@ -684,11 +684,15 @@ type dataFops struct{ vfs.BaseFileOperations }
 var fileOps vfs.FileOperations = dataFops{}
 
 //kernel:none member of btrfs_file_operations
-func (dataFops) Open(inode *vfs.Inode, file *vfs.File) error { return vfs.GenericFileOpen(inode, file) }
+func (dataFops) Open(inode *vfs.Inode, file *vfs.File) error { return nil }
 
 //kernel:fs/btrfs/file.c btrfs_file_read_iter
 func (dataFops) ReadIter(iocb *vfs.Kiocb, iter *mm.IovIter) (int, error) {
-	return iocb.GenericFileReadIter(iter)
+	file := iocb.File
+	n, err := mm.GenericFileRead(&file.Ra, file.Mapping, iocb.Pos, iter)
+	iocb.Pos += int64(n)
+	file.FileAccessed()
+	return n, err
 }
 
 // WriteIter is write(2).
@@ -730,11 +734,9 @@ func (dataFops) WriteIter(iocb *vfs.Kiocb, iter *mm.IovIter) (int, error) {
 	// fsync must find this change although it is in no transaction yet.
 	inode.setLastTransWrite()
 	if written > 0 {
-		if serr := iocb.GenericWriteSync(written); serr != nil {
-			return 0, serr
-		}
+		return iocb.GenericWriteSync(written)
 	}
-	return written, err
+	return 0, err
 }
 
 //kernel:fs/btrfs/file.c update_time_for_write
