@@ -20,7 +20,7 @@ func BenchmarkCached(b *testing.B) {
 	for i := range pages {
 		r.pwrite(fd, buf, int64(i)*4096)
 	}
-	r.must(r.Sync())
+	r.Sync()
 	b.Run("pread4k", func(b *testing.B) {
 		b.ReportAllocs()
 		b.SetBytes(4096)

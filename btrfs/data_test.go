@@ -71,10 +71,10 @@ func (r *rig) mount() {
 	if err := r.v.RegisterFilesystem(btrfs.Type); err != nil {
 		r.t.Fatal(err)
 	}
-	r.Process = r.v.NewProcess(*vfs.RootCred)
-	if err := r.Mount(vfs.Source{Name: "disk", Dev: r.dev, KeepDev: true}, "/", "btrfs", 0, r.opts); err != nil {
+	if err := r.v.MountRoot("btrfs", vfs.Source{Name: "disk", Dev: r.dev, KeepDev: true}, 0, r.opts); err != nil {
 		r.t.Fatalf("mount: %v\n%s", err, strings.Join(r.k.Dmesg(), "\n"))
 	}
+	r.Process = r.v.NewProcess(*vfs.RootCred)
 }
 
 // umount unmounts and lets every judge look at the image.
@@ -126,8 +126,8 @@ func (r *rig) contents(path string) []byte {
 	r.t.Helper()
 	fd, err := r.Open(path, unix.O_RDONLY, 0)
 	r.must(err)
-	var st vfs.Stat
-	r.must(r.Fstat(fd, &st))
+	st, err := r.Fstat(fd)
+	r.must(err)
 	p := make([]byte, st.Size)
 	for done := 0; done < len(p); {
 		n, err := r.Pread(fd, p[done:], int64(done))
@@ -321,7 +321,7 @@ func randomData(r *rig, seed int64, ops int) map[string][]byte {
 			r.must(r.Fsync(fd))
 		case k < 18:
 			what = "sync"
-			r.must(r.Sync())
+			r.Sync()
 		case k < 19:
 			if rnd.Intn(4) == 0 {
 				what = "unlink"
@@ -350,6 +350,9 @@ func randomData(r *rig, seed int64, ops int) map[string][]byte {
 			}
 		}
 		files[name] = p
+		if os.Getenv("KTEST_TRACE") != "" {
+			t.Logf("op %d %s %s", op, name, what)
+		}
 		// Read a part, or everything.
 		if rnd.Intn(3) == 0 {
 			same(t, fmt.Sprintf("seed %d op %d %s %s", seed, op, name, what), r.contents(name), p)
@@ -360,4 +363,37 @@ func randomData(r *rig, seed int64, ops int) map[string][]byte {
 		r.must(r.Close(fd))
 	}
 	return files
+}
+
+// The same for many seeds, for long runs: KTEST_SEEDS=first-last.
+func TestDataRandomSeeds(t *testing.T) {
+	var first, last int64
+	if n, _ := fmt.Sscanf(os.Getenv("KTEST_SEEDS"), "%d-%d", &first, &last); n != 2 {
+		t.Skip("KTEST_SEEDS is not set")
+	}
+	for seed := first; seed <= last; seed++ {
+		o, mmo, opts := mkfs.Options{}, mm.Options{}, ""
+		if seed%2 == 0 {
+			o.NodeSize, o.MetaProfile = 4096, "single"
+		}
+		if seed%3 == 0 {
+			mmo.LimitBytes = 1 << 20
+		}
+		if seed%5 == 0 {
+			opts = "nodatacow"
+		}
+		if seed%7 == 0 {
+			o.DataProfile = "dup"
+		}
+		r := newRig(t, 256<<20, o, mmo, opts)
+		files := randomData(r, seed, 600)
+		r.umount()
+		oracle.Check(t, r.path, "--check-data-csum")
+		r.mount()
+		for name, want := range files {
+			same(t, fmt.Sprintf("seed %d %s after umount", seed, name), r.contents(name), want)
+		}
+		r.umount()
+		os.Remove(r.path)
+	}
 }

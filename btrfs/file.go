@@ -1034,32 +1034,25 @@ func (inode *Inode) fallocate(file *vfs.File, mode int, offset, length uint64) e
 		// What is behind i_size in its page must be zero before i_size grows.
 		return err
 	}
+	inode.WaitOrderedRange(allocStart, allocEnd-allocStart)
 	if mode&unix.FALLOC_FL_ZERO_RANGE != 0 {
-		inode.WaitOrderedRange(offset, length)
 		if err := inode.zeroEdges(offset, end, alignUp(size, sectorsize)); err != nil {
 			return err
 		}
-		// The whole pages lose their data; the edges keep theirs.
-		allocStart, allocEnd = alignUp(offset, sectorsize), alignDown(end, sectorsize)
-		if offset >= size {
-			allocStart = alignDown(offset, sectorsize)
-		}
+		// Whole pages lose their extents: those without any other byte of the file.
+		zeroStart, zeroEnd := alignUp(offset, sectorsize), alignDown(end, sectorsize)
 		if end >= size {
-			allocEnd = alignUp(end, sectorsize)
+			zeroEnd = allocEnd
 		}
+		if zeroStart < zeroEnd {
+			if err := inode.zeroRange(zeroStart, zeroEnd); err != nil {
+				return err
+			}
+		}
+		inode.WaitOrderedRange(allocStart, allocEnd-allocStart) // the edges
 	}
-	inode.WaitOrderedRange(allocStart, allocEnd-allocStart)
-	if allocEnd > allocStart {
-		var err error
-		if mode&unix.FALLOC_FL_ZERO_RANGE != 0 {
-			err = inode.zeroRange(allocStart, allocEnd)
-		}
-		if err == nil {
-			err = inode.allocateRange(allocStart, allocEnd, end, keepSize)
-		}
-		if err != nil {
-			return err
-		}
+	if err := inode.allocateRange(allocStart, allocEnd, end, keepSize); err != nil {
+		return err
 	}
 	// Times, and i_size if no extent had to be made for that.
 	trans, err := root.StartTransaction(1)
