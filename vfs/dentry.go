@@ -48,6 +48,8 @@ type Dentry struct {
 }
 
 // dnode is one immutable (parent, name) pair, and a link of a hash chain.
+//
+//kernel:none the kernel keeps d_parent, d_name and d_hash in struct dentry
 type dnode struct {
 	next   kernel.AtomicPointer[dnode]
 	dentry *Dentry
@@ -58,6 +60,8 @@ type dnode struct {
 }
 
 // dhash is a directory's table of children. A bigger one replaces it as a whole.
+//
+//kernel:none the kernel has one hash table for all dentries
 type dhash struct {
 	buckets []kernel.AtomicPointer[dnode]
 }
@@ -110,5 +114,8 @@ func (dentry *Dentry) DIsDir() bool {
 	return inode != nil && inode.IsDir()
 }
 
-func (dentry *Dentry) setFlags(bits uint32)   { dentry.flags.Or(bits) }
+//kernel:none accessor
+func (dentry *Dentry) setFlags(bits uint32) { dentry.flags.Or(bits) }
+
+//kernel:none accessor
 func (dentry *Dentry) clearFlags(bits uint32) { dentry.flags.And(^bits) }

@@ -44,12 +44,18 @@ type File struct {
 }
 
 // Flags are the O_* flags that open was called with and fcntl(F_SETFL) changed.
+//
+//kernel:none accessor
 func (file *File) Flags() int { return int(file.flags.Load()) }
 
 // Pos is the file position.
+//
+//kernel:none accessor
 func (file *File) Pos() int64 { return file.pos.Load() }
 
 // SetPos moves the file position; for Llseek implementations.
+//
+//kernel:none accessor
 func (file *File) SetPos(pos int64) { file.pos.Store(pos) }
 
 // fdtable is a process's array of open files. Look-up is one atomic load of the table and one of the slot; growing replaces the table

@@ -22,6 +22,8 @@ type FileSystemType struct {
 
 // Source is what is mounted: a name for people and, for file systems on block devices, the device. The mount owns the device from a
 // successful Mount on until KillSb unless KeepDev says that somebody else closes it.
+//
+//kernel:none the kernel passes a device name
 type Source struct {
 	Name    string
 	Dev     blockdev.Device
@@ -171,6 +173,8 @@ type Stat struct {
 }
 
 // Kstat is the name that file systems know Stat by.
+//
+//kernel:none an alias for file systems
 type Kstat = Stat
 
 // Statfs describes a file system.

@@ -132,23 +132,43 @@ func (inode *Inode) ISize() int64 { return inode.size.Load() }
 func (inode *Inode) ISizeWrite(size int64) { inode.size.Store(size) }
 
 // State reads the I_* bits.
+//
+//kernel:none accessor
 func (inode *Inode) State() uint32 { return inode.state.Load() }
 
 // setState and clearState change I_* bits; the caller holds ILock.
-func (inode *Inode) setState(bits uint32)   { inode.state.Store(inode.state.Load() | bits) }
+//
+//kernel:none accessor
+func (inode *Inode) setState(bits uint32) { inode.state.Store(inode.state.Load() | bits) }
+
+//kernel:none accessor
 func (inode *Inode) clearState(bits uint32) { inode.state.Store(inode.state.Load() &^ bits) }
 
 // Mode is type and permission bits.
-func (inode *Inode) Mode() uint32        { return inode.mode.Load() }
+//
+//kernel:none accessor
+func (inode *Inode) Mode() uint32 { return inode.mode.Load() }
+
+//kernel:none accessor
 func (inode *Inode) SetMode(mode uint32) { inode.mode.Store(mode) }
 
 // Uid and Gid own the file.
-func (inode *Inode) Uid() uint32       { return inode.uid.Load() }
+//
+//kernel:none accessor
+func (inode *Inode) Uid() uint32 { return inode.uid.Load() }
+
+//kernel:none accessor
 func (inode *Inode) SetUid(uid uint32) { inode.uid.Store(uid) }
-func (inode *Inode) Gid() uint32       { return inode.gid.Load() }
+
+//kernel:none accessor
+func (inode *Inode) Gid() uint32 { return inode.gid.Load() }
+
+//kernel:none accessor
 func (inode *Inode) SetGid(gid uint32) { inode.gid.Store(gid) }
 
 // Flags are the S_* bits; SetFlags replaces those in mask.
+//
+//kernel:none accessor
 func (inode *Inode) Flags() uint32 { return inode.flags.Load() }
 
 // SetFlags replaces the S_* bits in mask.
@@ -164,13 +184,29 @@ func (inode *Inode) SetFlags(flags, mask uint32) {
 }
 
 // The four file times.
-func (inode *Inode) Atime() Timespec     { return inode.atime.load() }
+//
+//kernel:none accessor
+func (inode *Inode) Atime() Timespec { return inode.atime.load() }
+
+//kernel:none accessor
 func (inode *Inode) SetAtime(t Timespec) { inode.atime.store(t) }
-func (inode *Inode) Mtime() Timespec     { return inode.mtime.load() }
+
+//kernel:none accessor
+func (inode *Inode) Mtime() Timespec { return inode.mtime.load() }
+
+//kernel:none accessor
 func (inode *Inode) SetMtime(t Timespec) { inode.mtime.store(t) }
-func (inode *Inode) Ctime() Timespec     { return inode.ctime.load() }
+
+//kernel:none accessor
+func (inode *Inode) Ctime() Timespec { return inode.ctime.load() }
+
+//kernel:none accessor
 func (inode *Inode) SetCtime(t Timespec) { inode.ctime.store(t) }
-func (inode *Inode) Btime() Timespec     { return inode.btime.load() }
+
+//kernel:none accessor
+func (inode *Inode) Btime() Timespec { return inode.btime.load() }
+
+//kernel:none accessor
 func (inode *Inode) SetBtime(t Timespec) { inode.btime.store(t) }
 
 // CurrentTime is the time to stamp this inode with.
@@ -179,6 +215,8 @@ func (inode *Inode) SetBtime(t Timespec) { inode.btime.store(t) }
 func (inode *Inode) CurrentTime() Timespec { return inode.Sb.V.Now() }
 
 // Nlink is the link count.
+//
+//kernel:none accessor
 func (inode *Inode) Nlink() uint32 { return inode.nlink.Load() }
 
 // SetNlink sets the link count.
@@ -242,13 +280,22 @@ func (inode *Inode) SubBytes(n int64) { inode.bytes.Add(-n) }
 func (inode *Inode) SetBytes(n int64) { inode.bytes.Store(n) }
 
 // Blocks is Bytes in units of 512, as stat reports it.
+//
+//kernel:none accessor
 func (inode *Inode) Blocks() int64 { return (inode.bytes.Load() + 511) >> 9 }
 
+//kernel:none helper
 func (inode *Inode) isType(t uint32) bool { return inode.mode.Load()&unix.S_IFMT == t }
 
 // IsDir and its siblings test the file type.
+//
+//kernel:none mirrors macro S_ISDIR
 func (inode *Inode) IsDir() bool { return inode.isType(unix.S_IFDIR) }
+
+//kernel:none mirrors macro S_ISREG
 func (inode *Inode) IsReg() bool { return inode.isType(unix.S_IFREG) }
+
+//kernel:none mirrors macro S_ISLNK
 func (inode *Inode) IsLnk() bool { return inode.isType(unix.S_IFLNK) }
 
 // IsSync: every change is written at once (mount -o sync, chattr +S).
@@ -267,9 +314,15 @@ func (inode *Inode) IsDirsync() bool {
 }
 
 // IsImmutable, IsAppend and IsDead test S_* flags.
+//
+//kernel:none mirrors macro IS_IMMUTABLE
 func (inode *Inode) IsImmutable() bool { return inode.flags.Load()&S_IMMUTABLE != 0 }
-func (inode *Inode) IsAppend() bool    { return inode.flags.Load()&S_APPEND != 0 }
-func (inode *Inode) IsDead() bool      { return inode.flags.Load()&S_DEAD != 0 }
+
+//kernel:none mirrors macro IS_APPEND
+func (inode *Inode) IsAppend() bool { return inode.flags.Load()&S_APPEND != 0 }
+
+//kernel:none mirrors macro IS_DEADDIR
+func (inode *Inode) IsDead() bool { return inode.flags.Load()&S_DEAD != 0 }
 
 // IsRdonly: the file system is read-only.
 //
@@ -279,7 +332,9 @@ func (inode *Inode) IsRdonly() bool { return inode.Sb.IsRdonly() }
 // InodeLock and InodeUnlock are the exclusive lock that 3.12 calls i_mutex.
 //
 //kernel:none mirrors inode_lock of include/linux/fs.h
-func (inode *Inode) InodeLock()   { inode.IMutex.Lock() }
+func (inode *Inode) InodeLock() { inode.IMutex.Lock() }
+
+//kernel:none mirrors inode_unlock of include/linux/fs.h
 func (inode *Inode) InodeUnlock() { inode.IMutex.Unlock() }
 
 // IncIversion counts a change for NFS and for O_SYNC writers that ask whether somebody changed the inode meanwhile.

@@ -9,11 +9,13 @@ import (
 )
 
 // Numbers of the ioctls that every file system has. What a C program passes by address is the argument here: *FiemapExtentInfo with
-// Fiemap's range in FiemapArg, *int for FIGETBSZ and FIONREAD.
+// Fiemap's range in FiemapArg, *int for FIGETBSZ, FIONREAD and FS_IOC_GETFLAGS and SETFLAGS.
 const (
-	FS_IOC_FIEMAP = 0xc020660b
-	FIGETBSZ      = 2
-	FIONREAD      = 0x541b
+	FS_IOC_FIEMAP   = 0xc020660b
+	FS_IOC_GETFLAGS = 0x80086601
+	FS_IOC_SETFLAGS = 0x40086602
+	FIGETBSZ        = 2
+	FIONREAD        = 0x541b
 )
 
 // FIEMAP_* flags of requests and extents.

@@ -35,12 +35,16 @@ type Path struct {
 }
 
 // mountKey finds what is mounted on a dentry seen through a mount.
+//
+//kernel:none the key of mount_hashtable
 type mountKey struct {
 	parent *Mount
 	dentry *Dentry
 }
 
 // mountTable is immutable; changes replace it, so that walks cross mount points without a lock.
+//
+//kernel:none mirrors mount_hashtable of fs/namespace.c
 type mountTable struct {
 	at    map[mountKey]*Mount
 	order []*Mount // oldest first

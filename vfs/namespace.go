@@ -407,6 +407,8 @@ func (v *VFS) detachTree(mnt *Mount) {
 func (dentry *Dentry) isMountpoint() bool { return dentry.flags.Load()&dcacheMounted != 0 }
 
 // MountInfo is one line of /proc/mounts.
+//
+//kernel:none what a line of /proc/mounts says
 type MountInfo struct {
 	Source, Target, Type, Options string
 }

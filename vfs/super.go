@@ -11,6 +11,8 @@ import (
 )
 
 // MountFlags are MS_* bits of golang.org/x/sys/unix.
+//
+//kernel:none mirrors the s_flags bits of include/linux/fs.h
 type MountFlags uint64
 
 // Super block flags that only the kernel sets.
@@ -72,12 +74,18 @@ type SuperBlock struct {
 }
 
 // Flags are the MS_* and SB_* bits.
+//
+//kernel:none accessor
 func (sb *SuperBlock) Flags() MountFlags { return MountFlags(sb.flags.Load()) }
 
 // SetFlags sets flag bits.
+//
+//kernel:none accessor
 func (sb *SuperBlock) SetFlags(bits MountFlags) { sb.flags.Or(uint64(bits)) }
 
 // ClearFlags clears flag bits.
+//
+//kernel:none accessor
 func (sb *SuperBlock) ClearFlags(bits MountFlags) { sb.flags.And(^uint64(bits)) }
 
 // IsRdonly: mounted read-only.

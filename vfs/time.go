@@ -30,6 +30,8 @@ func TimespecFromNs(ns int64) Timespec {
 }
 
 // Ns converts to nanoseconds since the epoch; times outside the int64 range of nanoseconds wrap.
+//
+//kernel:none mirrors timespec64_to_ns of include/linux/time64.h
 func (t Timespec) Ns() int64 { return t.Sec*nsecPerSec + int64(t.Nsec) }
 
 // Compare orders two times: negative, zero or positive.
@@ -51,12 +53,17 @@ func (t Timespec) Compare(u Timespec) int {
 
 // timestamp is a Timespec that may be read while it is written. Like the kernel's, a reader beside a writer can see the seconds of
 // one time and the nanoseconds of the other.
+//
+//kernel:none the kernel reads struct timespec64 fields as they are
 type timestamp struct {
 	sec  kernel.AtomicInt64
 	nsec kernel.AtomicUint32
 }
 
-func (t *timestamp) load() Timespec   { return Timespec{Sec: t.sec.Load(), Nsec: t.nsec.Load()} }
+//kernel:none accessor
+func (t *timestamp) load() Timespec { return Timespec{Sec: t.sec.Load(), Nsec: t.nsec.Load()} }
+
+//kernel:none accessor
 func (t *timestamp) store(v Timespec) { t.sec.Store(v.Sec); t.nsec.Store(v.Nsec) }
 
 // Now is the coarse clock that file times are taken from.
