@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package btrfs
+
+import (
+	"golang.org/x/sys/unix"
+
+	"kbtrfs/btrfs/disk"
+	"kbtrfs/vfs"
+)
+
+// Requests of chattr and lsattr, and BTRFS_IOC_SYNC of `btrfs filesystem sync`.
+const (
+	FS_IOC_GETFLAGS = 0x80086601
+	FS_IOC_SETFLAGS = 0x40086602
+	BTRFS_IOC_SYNC  = 0x9408
+)
+
+// FS_*_FL flags of chattr that btrfs knows.
+const (
+	FS_COMPR_FL         = 0x00000004
+	FS_SYNC_FL          = 0x00000008
+	FS_IMMUTABLE_FL     = 0x00000010
+	FS_APPEND_FL        = 0x00000020
+	FS_NODUMP_FL        = 0x00000040
+	FS_NOATIME_FL       = 0x00000080
+	FS_NOCOMP_FL        = 0x00000400
+	FS_DIRSYNC_FL       = 0x00010000
+	FS_NOCOW_FL         = 0x00800000
+	fsFlagsThatBtrfsHas = FS_COMPR_FL | FS_SYNC_FL | FS_IMMUTABLE_FL | FS_APPEND_FL | FS_NODUMP_FL |
+		FS_NOATIME_FL | FS_NOCOMP_FL | FS_DIRSYNC_FL | FS_NOCOW_FL
+)
+
+// inodeFlagPairs says which flag on disk stands for which flag of chattr.
+var inodeFlagPairs = []struct {
+	disk  uint64
+	fsflg uint32
+}{
+	{disk.BTRFS_INODE_SYNC, FS_SYNC_FL},
+	{disk.BTRFS_INODE_IMMUTABLE, FS_IMMUTABLE_FL},
+	{disk.BTRFS_INODE_APPEND, FS_APPEND_FL},
+	{disk.BTRFS_INODE_NODUMP, FS_NODUMP_FL},
+	{disk.BTRFS_INODE_NOATIME, FS_NOATIME_FL},
+	{disk.BTRFS_INODE_DIRSYNC, FS_DIRSYNC_FL},
+	{disk.BTRFS_INODE_NODATACOW, FS_NOCOW_FL},
+}
+
+// maskFsflagsForType drops the flags that make no sense for a file type.
+//
+//kernel:fs/btrfs/ioctl.c btrfs_mask_fsflags_for_type
+func (inode *Inode) maskFsflagsForType(flags uint32) uint32 {
+	switch {
+	case inode.IsDir():
+		return flags
+	case inode.IsReg():
+		return flags &^ FS_DIRSYNC_FL
+	}
+	return flags & (FS_NODUMP_FL | FS_NOATIME_FL)
+}
+
+// inodeFlagsToFsflags translates the flags on disk for lsattr.
+//
+//kernel:fs/btrfs/ioctl.c btrfs_inode_flags_to_fsflags
+func inodeFlagsToFsflags(flags uint64) (fsflags uint32) {
+	for _, p := range inodeFlagPairs {
+		if flags&p.disk != 0 {
+			fsflags |= p.fsflg
+		}
+	}
+	if flags&disk.BTRFS_INODE_NOCOMPRESS != 0 {
+		fsflags |= FS_NOCOMP_FL
+	} else if flags&disk.BTRFS_INODE_COMPRESS != 0 {
+		fsflags |= FS_COMPR_FL
+	}
+	return fsflags
+}
+
+// syncInodeFlagsToIFlags makes the vfs obey the flags on disk.
+//
+//kernel:fs/btrfs/ioctl.c btrfs_sync_inode_flags_to_i_flags
+func (inode *Inode) syncInodeFlagsToIFlags() {
+	var s uint32
+	for _, p := range []struct {
+		disk uint64
+		s    uint32
+	}{
+		{disk.BTRFS_INODE_SYNC, vfs.S_SYNC},
+		{disk.BTRFS_INODE_IMMUTABLE, vfs.S_IMMUTABLE},
+		{disk.BTRFS_INODE_APPEND, vfs.S_APPEND},
+		{disk.BTRFS_INODE_NOATIME, vfs.S_NOATIME},
+		{disk.BTRFS_INODE_DIRSYNC, vfs.S_DIRSYNC},
+	} {
+		if inode.flags&p.disk != 0 {
+			s |= p.s
+		}
+	}
+	inode.SetFlags(s, vfs.S_SYNC|vfs.S_IMMUTABLE|vfs.S_APPEND|vfs.S_NOATIME|vfs.S_DIRSYNC)
+}
+
+// checkFsflags refuses flags that btrfs has not and pairs that exclude one
+// another.
+//
+//kernel:fs/btrfs/ioctl.c check_fsflags
+func checkFsflags(old, flags uint32) error {
+	if flags&^fsFlagsThatBtrfsHas != 0 {
+		return unix.EOPNOTSUPP
+	}
+	if flags&FS_NOCOMP_FL != 0 && flags&FS_COMPR_FL != 0 {
+		return unix.EINVAL
+	}
+	if flags&FS_COMPR_FL != 0 && flags&FS_NOCOW_FL != 0 {
+		return unix.EINVAL
+	}
+	return nil
+}
+
+// setFlags is chattr.
+//
+//kernel:fs/btrfs/ioctl.c btrfs_fileattr_set
+func (inode *Inode) setFlags(file *vfs.File, fsflags uint32) error {
+	root := inode.root
+	if root.readonly() {
+		return unix.EROFS
+	}
+	cred := file.Cred
+	if cred.Uid != inode.Uid() && !cred.Capable(vfs.CAP_FOWNER) {
+		return unix.EACCES
+	}
+	inode.InodeLock()
+	defer inode.InodeUnlock()
+	old := inodeFlagsToFsflags(inode.flags)
+	fsflags = inode.maskFsflagsForType(fsflags)
+	if err := checkFsflags(old, fsflags); err != nil {
+		return err
+	}
+	if (fsflags^old)&(FS_IMMUTABLE_FL|FS_APPEND_FL) != 0 && !cred.Capable(vfs.CAP_LINUX_IMMUTABLE) {
+		return unix.EPERM
+	}
+
+	flags := inode.flags
+	for _, p := range inodeFlagPairs {
+		if p.fsflg == FS_NOCOW_FL {
+			continue
+		}
+		if fsflags&p.fsflg != 0 {
+			flags |= p.disk
+		} else {
+			flags &^= p.disk
+		}
+	}
+	switch {
+	case fsflags&FS_NOCOW_FL != 0 && inode.IsReg():
+		// Only an empty file may lose its checksums: it has none.
+		if inode.ISize() == 0 {
+			flags |= disk.BTRFS_INODE_NODATACOW | disk.BTRFS_INODE_NODATASUM
+		}
+	case fsflags&FS_NOCOW_FL != 0:
+		flags |= disk.BTRFS_INODE_NODATACOW
+	case inode.IsReg():
+		if inode.ISize() == 0 {
+			flags &^= disk.BTRFS_INODE_NODATACOW | disk.BTRFS_INODE_NODATASUM
+		}
+	default:
+		flags &^= disk.BTRFS_INODE_NODATACOW
+	}
+	flags &^= disk.BTRFS_INODE_COMPRESS | disk.BTRFS_INODE_NOCOMPRESS
+	switch {
+	case fsflags&FS_NOCOMP_FL != 0:
+		flags |= disk.BTRFS_INODE_NOCOMPRESS
+	case fsflags&FS_COMPR_FL != 0:
+		flags |= disk.BTRFS_INODE_COMPRESS
+	}
+
+	trans, err := root.StartTransaction(1)
+	if err != nil {
+		return err
+	}
+	inode.flags = flags
+	inode.syncInodeFlagsToIFlags()
+	inode.IncIversion()
+	inode.SetCtime(inode.CurrentTime())
+	err = root.UpdateInode(trans, inode)
+	if e := trans.End(); err == nil {
+		err = e
+	}
+	return err
+}
+
+// ioctl serves files and directories alike. ENOTTY: unknown request.
+//
+//kernel:fs/btrfs/ioctl.c btrfs_ioctl
+func (inode *Inode) ioctl(file *vfs.File, cmd uint, arg any) error {
+	switch cmd {
+	case FS_IOC_GETFLAGS:
+		flags, ok := arg.(*uint32)
+		if !ok {
+			return unix.EFAULT
+		}
+		*flags = inodeFlagsToFsflags(inode.flags)
+		return nil
+	case FS_IOC_SETFLAGS:
+		flags, ok := arg.(*uint32)
+		if !ok {
+			return unix.EFAULT
+		}
+		return inode.setFlags(file, *flags)
+	case BTRFS_IOC_SYNC:
+		return inode.Sb.Op.SyncFs(inode.Sb, true)
+	}
+	return unix.ENOTTY
+}

@@ -1,0 +1,440 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package btrfs
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"kbtrfs/btrfs/disk"
+	"kbtrfs/kernel/mm"
+	"kbtrfs/vfs"
+)
+
+// BTRFS_SUPER_MAGIC is what statfs reports as type.
+const BTRFS_SUPER_MAGIC = 0x9123683E
+
+// Type is btrfs for vfs.RegisterFilesystem.
+//
+//kernel:none btrfs_fs_type
+var Type = &vfs.FileSystemType{
+	Name:        "btrfs",
+	RequiresDev: true,
+	Mount:       mount,
+	KillSb:      func(sb *vfs.SuperBlock) { sb.KillBlockSuper() },
+}
+
+// parseOptions reads the option string of a mount. Flags that mount(8) turns
+// into MS_* bits come separately. EINVAL: an option that is unknown or has a
+// wrong value; a line in the log names it.
+//
+//kernel:fs/btrfs/super.c btrfs_parse_param
+func parseOptions(v *vfs.VFS, data string, o *MountOptions) error {
+	bad := func(opt string) error {
+		v.K.Printk("BTRFS error: mount option '%s' is not known or has a wrong value", opt)
+		return unix.EINVAL
+	}
+	for opt := range strings.SplitSeq(data, ",") {
+		name, value, hasValue := strings.Cut(opt, "=")
+		number := func(lo, hi uint64) (uint64, bool) {
+			n, err := parseSize(value)
+			return n, hasValue && err == nil && n >= lo && n <= hi
+		}
+		switch name {
+		case "", "defaults", "rw", "loop", "space_cache", "acl", "noacl", "noautodefrag", "nossd", "ssd", "ssd_spread", "nossd_spread",
+			"user_subvol_rm_allowed", "treelog", "notreelog", "enospc_debug", "noenospc_debug", "rescan_uuid_tree":
+			// Either what happens anyway, or a hint without meaning here.
+			if hasValue && name != "space_cache" {
+				return bad(opt)
+			}
+		case "ro":
+			o.ReadOnly = true
+		case "datasum":
+			o.NoDataSum, o.NoDataCow = false, false
+		case "nodatasum":
+			o.NoDataSum = true
+		case "datacow":
+			o.NoDataCow = false
+		case "nodatacow":
+			o.NoDataCow, o.NoDataSum = true, true
+		case "barrier":
+			o.NoBarrier = false
+		case "nobarrier":
+			o.NoBarrier = true
+		case "discard":
+			if hasValue && value != "sync" && value != "async" {
+				return bad(opt)
+			}
+			o.Discard = true
+		case "nodiscard":
+			o.Discard = false
+		case "flushoncommit":
+			o.FlushOnCommit = true
+		case "noflushoncommit":
+			o.FlushOnCommit = false
+		case "commit":
+			n, ok := number(0, 1<<31)
+			if !ok {
+				return bad(opt)
+			}
+			if n == 0 {
+				n = defaultCommitSeconds
+			}
+			o.CommitInterval = int64(n) * 1e9
+		case "max_inline":
+			n, ok := number(0, 1<<31)
+			if !ok {
+				return bad(opt)
+			}
+			o.MaxInline = uint32(n)
+		case "thread_pool":
+			n, ok := number(1, 1024)
+			if !ok {
+				return bad(opt)
+			}
+			o.ThreadPoolSize = int(n)
+		case "subvol":
+			if !hasValue || value == "" {
+				return bad(opt)
+			}
+			o.Subvol = value
+		case "subvolid":
+			n, err := strconv.ParseUint(value, 0, 64)
+			if err != nil {
+				return bad(opt)
+			}
+			if n == 0 {
+				n = disk.BTRFS_FS_TREE_OBJECTID
+			}
+			o.SubvolID = n
+		default:
+			return bad(opt)
+		}
+	}
+	return nil
+}
+
+const (
+	defaultCommitSeconds = 30
+	defaultMaxInline     = 2048
+	defaultThreadPool    = 8
+)
+
+// parseSize reads a number with an optional suffix k, m or g.
+//
+//kernel:none mirrors memparse of lib/cmdline.c
+func parseSize(s string) (uint64, error) {
+	shift := 0
+	if s != "" {
+		switch s[len(s)-1] {
+		case 'k', 'K':
+			shift = 10
+		case 'm', 'M':
+			shift = 20
+		case 'g', 'G':
+			shift = 30
+		}
+	}
+	if shift > 0 {
+		s = s[:len(s)-1]
+	}
+	n, err := strconv.ParseUint(s, 0, 64)
+	if err == nil && n<<shift>>shift != n {
+		err = strconv.ErrRange
+	}
+	return n << shift, err
+}
+
+// defaultMountOptions are those of a mount without options.
+//
+//kernel:none mirrors btrfs_init_fs_context's defaults
+func defaultMountOptions() MountOptions {
+	return MountOptions{CommitInterval: defaultCommitSeconds * 1e9, MaxInline: defaultMaxInline, ThreadPoolSize: defaultThreadPool}
+}
+
+// mount mounts the file system on the source's device.
+//
+//kernel:fs/btrfs/super.c btrfs_get_tree_super
+func mount(v *vfs.VFS, source vfs.Source, flags vfs.MountFlags, data string) (*vfs.Dentry, error) {
+	return v.MountBdev(Type, source, flags, data, fillSuper)
+}
+
+// fillSuper reads the file system into a new super block.
+//
+//kernel:fs/btrfs/super.c btrfs_fill_super
+func fillSuper(sb *vfs.SuperBlock, data string) error {
+	options := defaultMountOptions()
+	options.ReadOnly = sb.IsRdonly()
+	if err := parseOptions(sb.V, data, &options); err != nil {
+		return err
+	}
+	if options.ReadOnly {
+		sb.SetFlags(unix.MS_RDONLY)
+	}
+	sb.Maxbytes = vfs.MAX_LFS_FILE
+	sb.Magic = BTRFS_SUPER_MAGIC
+	sb.TimeGran = 1
+	sb.Op = superOps{}
+	fsInfo, err := OpenCtree(sb, sb.Dev, &options)
+	if err != nil {
+		return err
+	}
+	inode, err := fsInfo.mountRoot()
+	if err == nil {
+		sb.Root, err = inode.DMakeRoot()
+	}
+	if err != nil {
+		fsInfo.err("the root directory cannot be read: %v", err)
+		sb.EvictInodes()
+		fsInfo.CloseCtree()
+		return err
+	}
+	return nil
+}
+
+// mountRoot is the directory that becomes the root of the mount: that of the
+// subvolume that the options name, or of the default one.
+//
+//kernel:fs/btrfs/super.c get_default_subvol_objectid
+func (fsInfo *FsInfo) mountRoot() (*Inode, error) {
+	id := fsInfo.mountOpt.SubvolID
+	if id == 0 {
+		id = disk.BTRFS_FS_TREE_OBJECTID
+		if fsInfo.mountOpt.Subvol == "" {
+			path := NewPath()
+			di, found, err := fsInfo.treeRoot.LookupDirItem(nil, path, disk.BTRFS_ROOT_TREE_DIR_OBJECTID, "default", 0)
+			path.Free()
+			if err != nil {
+				return nil, err
+			}
+			if found {
+				id = di.Location.Objectid
+			}
+		}
+	}
+	root, err := fsInfo.ReadFsRoot(&disk.Key{Objectid: id, Type: disk.BTRFS_ROOT_ITEM_KEY, Offset: ^uint64(0)})
+	if err != nil {
+		return nil, err
+	}
+	inode, err := fsInfo.Iget(disk.BTRFS_FIRST_FREE_OBJECTID, root)
+	if err != nil {
+		return nil, err
+	}
+	for name := range strings.SplitSeq(fsInfo.mountOpt.Subvol, "/") {
+		if name == "" {
+			continue
+		}
+		child, err := inode.lookupDentry(name)
+		inode.Iput()
+		if err != nil {
+			return nil, err
+		}
+		if child == nil {
+			return nil, unix.ENOENT
+		}
+		inode = child
+	}
+	if fsInfo.mountOpt.Subvol != "" && inode.location.Objectid != disk.BTRFS_FIRST_FREE_OBJECTID {
+		inode.Iput()
+		return nil, unix.EINVAL // a directory, but no subvolume
+	}
+	if !inode.IsDir() {
+		inode.Iput()
+		return nil, unix.EUCLEAN
+	}
+	fsInfo.fsRoot = inode.root
+	if !fsInfo.sb.IsRdonly() {
+		if err := inode.root.orphanCleanup(); err != nil {
+			inode.Iput()
+			return nil, err
+		}
+	}
+	return inode, nil
+}
+
+// superOps are the operations of a mounted btrfs.
+//
+//kernel:none btrfs_super_ops
+type superOps struct{ vfs.BaseSuperOperations }
+
+//kernel:none the fs_info of a super block
+func infoOf(sb *vfs.SuperBlock) *FsInfo { return sb.FsInfo.(*FsInfo) }
+
+//kernel:fs/btrfs/inode.c btrfs_alloc_inode
+func (superOps) AllocInode(sb *vfs.SuperBlock) *vfs.Inode {
+	fsInfo := infoOf(sb)
+	inode := new(Inode)
+	inode.Impl = inode
+	inode.runtimeFlags.Init(fsInfo.runtimeFlagsClass)
+	return &inode.Inode
+}
+
+//kernel:fs/btrfs/inode.c btrfs_destroy_inode
+func (superOps) DestroyInode(inode *vfs.Inode) { I(inode).destroyData() }
+
+//kernel:fs/btrfs/inode.c btrfs_drop_inode
+func (superOps) DropInode(inode *vfs.Inode) bool {
+	root := I(inode).root
+	return root == nil || root.rootItem.Refs == 0 || inode.GenericDropInode()
+}
+
+//kernel:none forwards to evictInode
+func (superOps) EvictInode(inode *vfs.Inode) { I(inode).evictInode() }
+
+// remountReadOnly brings everything to disk; from then on nothing changes.
+//
+//kernel:fs/btrfs/super.c btrfs_remount_ro
+func (fsInfo *FsInfo) remountReadOnly() error {
+	fsInfo.WaitOrderedRoots(-1)
+	fsInfo.RunDelayedIputs()
+	return fsInfo.CommitSuper()
+}
+
+// remountReadWrite makes sure that the file system may be written.
+//
+//kernel:fs/btrfs/super.c btrfs_remount_rw
+func (fsInfo *FsInfo) remountReadWrite() error {
+	if fsInfo.deviceReadOnly() {
+		return unix.EACCES
+	}
+	return fsInfo.CheckFeatures(true)
+}
+
+// SyncFs starts the write-out, and, if wait, commits what there is.
+//
+//kernel:fs/btrfs/super.c btrfs_sync_fs
+func (superOps) SyncFs(sb *vfs.SuperBlock, wait bool) error {
+	fsInfo := infoOf(sb)
+	if !wait || sb.IsRdonly() {
+		return nil
+	}
+	fsInfo.WaitOrderedRoots(-1)
+	trans, err := fsInfo.treeRoot.AttachTransactionBarrier()
+	if err == unix.ENOENT {
+		return nil // nothing changed since the last commit
+	}
+	if err != nil {
+		return err
+	}
+	return trans.Commit()
+}
+
+// Statfs counts what is allocated: free blocks are what no extent takes,
+// available ones what data can still get.
+//
+//kernel:fs/btrfs/super.c btrfs_statfs
+func (superOps) Statfs(dentry *vfs.Dentry, buf *vfs.Statfs) error {
+	fsInfo := infoOf(dentry.Sb)
+	var totalUsed, freeData, freeMeta uint64
+	dataFactor := uint64(1)
+	for _, si := range fsInfo.SpaceInfos() {
+		si.lock.Lock()
+		switch {
+		case si.flags&disk.BTRFS_BLOCK_GROUP_DATA != 0:
+			freeData += si.diskTotal - si.diskUsed
+			if si.totalBytes > 0 {
+				dataFactor = max(1, si.diskTotal/si.totalBytes)
+			}
+		case si.flags&disk.BTRFS_BLOCK_GROUP_METADATA != 0:
+			freeMeta += si.diskTotal - si.diskUsed
+		}
+		totalUsed += si.diskUsed
+		si.lock.Unlock()
+	}
+	total := fsInfo.superCopy.TotalBytes
+	block := uint64(fsInfo.sectorsize)
+	buf.Blocks = total / dataFactor / block
+	buf.Bfree = buf.Blocks - min(buf.Blocks, totalUsed/dataFactor/block)
+	fsInfo.globalBlockRsv.lock.Lock()
+	reserve := fsInfo.globalBlockRsv.size
+	fsInfo.globalBlockRsv.lock.Unlock()
+	buf.Bfree -= min(buf.Bfree, reserve/block)
+	unallocated := fsInfo.freeChunkSpace()
+	buf.Bavail = min((freeData+unallocated)/dataFactor/block, buf.Blocks)
+	const thresh = 4 << 20
+	if unallocated < thresh && freeMeta < thresh+reserve {
+		buf.Bavail = 0
+	}
+	buf.Type = BTRFS_SUPER_MAGIC
+	buf.Bsize, buf.Frsize = int64(block), int64(block)
+	buf.Namelen = disk.BTRFS_NAME_LEN
+	fsid, objectid := fsInfo.superCopy.Fsid, I(dentry.DInode()).root.Objectid()
+	be32 := func(b []byte) uint32 {
+		return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
+	}
+	buf.Fsid[0] = int32(be32(fsid[0:]) ^ be32(fsid[8:]) ^ uint32(objectid>>32))
+	buf.Fsid[1] = int32(be32(fsid[4:]) ^ be32(fsid[12:]) ^ uint32(objectid))
+	return nil
+}
+
+// RemountFs changes options and switches between read-only and read-write.
+//
+//kernel:fs/btrfs/super.c btrfs_reconfigure
+func (superOps) RemountFs(sb *vfs.SuperBlock, flags *vfs.MountFlags, data string) error {
+	fsInfo := infoOf(sb)
+	options := fsInfo.mountOpt
+	options.ReadOnly = false
+	if err := parseOptions(sb.V, data, &options); err != nil {
+		return err
+	}
+	if options.ReadOnly {
+		*flags |= unix.MS_RDONLY
+	}
+	options.ReadOnly = *flags&unix.MS_RDONLY != 0
+	switch {
+	case options.ReadOnly && !sb.IsRdonly():
+		if err := fsInfo.remountReadOnly(); err != nil {
+			return err
+		}
+	case !options.ReadOnly && sb.IsRdonly():
+		if fsInfo.fsState.Test(BTRFS_FS_STATE_ERROR) {
+			fsInfo.err("remounting read-write after an error is not allowed")
+			return unix.EINVAL
+		}
+		if err := fsInfo.remountReadWrite(); err != nil {
+			return err
+		}
+		if err := fsInfo.fsRoot.orphanCleanup(); err != nil {
+			return err
+		}
+	}
+	fsInfo.mountOpt = options
+	return nil
+}
+
+//kernel:fs/btrfs/super.c btrfs_put_super
+func (superOps) PutSuper(sb *vfs.SuperBlock) { infoOf(sb).CloseCtree() }
+
+// ShowOptions is what /proc/mounts shows.
+//
+//kernel:fs/btrfs/super.c btrfs_show_options
+func (superOps) ShowOptions(root *vfs.Dentry) string {
+	fsInfo := infoOf(root.Sb)
+	o := &fsInfo.mountOpt
+	var b strings.Builder
+	for _, f := range []struct {
+		on   bool
+		name string
+	}{
+		{o.NoDataCow, "nodatacow"}, {o.NoDataSum && !o.NoDataCow, "nodatasum"}, {o.NoBarrier, "nobarrier"},
+		{o.Discard, "discard"}, {o.FlushOnCommit, "flushoncommit"}, {true, "space_cache=v2"},
+	} {
+		if f.on {
+			fmt.Fprintf(&b, ",%s", f.name)
+		}
+	}
+	if o.MaxInline != defaultMaxInline {
+		fmt.Fprintf(&b, ",max_inline=%d", o.MaxInline)
+	}
+	if o.CommitInterval != defaultCommitSeconds*1e9 {
+		fmt.Fprintf(&b, ",commit=%d", o.CommitInterval/1e9)
+	}
+	fmt.Fprintf(&b, ",subvolid=%d", fsInfo.fsRoot.Objectid())
+	return b.String()
+}
+
+var _ vfs.SuperOperations = superOps{}
+var _ mm.Host = (*Inode)(nil)
