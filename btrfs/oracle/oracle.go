@@ -94,7 +94,12 @@ func CheckErr(image string, args ...string) error {
 func Mount(t testing.TB, image, options string) (dir string, umount func()) {
 	t.Helper()
 	dir = t.TempDir()
-	loop := strings.TrimSpace(Run(t, "losetup", "--find", "--show", image))
+	// Only the standard output: a warning about the image's size is not a name.
+	out, err := exec.Command("losetup", "--find", "--show", image).Output()
+	if err != nil {
+		t.Fatalf("losetup %s: %v", image, err)
+	}
+	loop := strings.TrimSpace(string(out))
 	mounted := false
 	done := false
 	umount = func() {

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package btrfs_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"kbtrfs/blockdev"
+	"kbtrfs/btrfs"
+	"kbtrfs/btrfs/check"
+	"kbtrfs/btrfs/mkfs"
+	"kbtrfs/btrfs/oracle"
+	"kbtrfs/kernel"
+	"kbtrfs/kernel/mm"
+	"kbtrfs/vfs"
+)
+
+// machine is a kernel with one btrfs mounted at its root.
+type machine struct {
+	t testing.TB
+	k *kernel.Kernel
+	*vfs.Process
+	dev blockdev.Device
+}
+
+// boot mounts the file system on dev, which k owns.
+func boot(t testing.TB, k *kernel.Kernel, dev blockdev.Device, options string) (*machine, error) {
+	v := vfs.New(k, mm.Options{})
+	if err := v.RegisterFilesystem(btrfs.Type); err != nil {
+		t.Fatal(err)
+	}
+	m := &machine{t: t, k: k, Process: v.NewProcess(*vfs.RootCred), dev: dev}
+	err := m.Mount(vfs.Source{Name: "disk", Dev: dev, KeepDev: true}, "/", "btrfs", 0, options)
+	return m, err
+}
+
+// mustBoot is boot for images that have to be mountable.
+func mustBoot(t testing.TB, k *kernel.Kernel, dev blockdev.Device) *machine {
+	t.Helper()
+	m, err := boot(t, k, dev, "")
+	if err != nil {
+		t.Fatalf("mount: %v\n%s", err, tail(k))
+	}
+	return m
+}
+
+// off unmounts; every warning of the machine fails the test.
+func (m *machine) off() {
+	m.t.Helper()
+	m.Exit()
+	if err := m.V.Shutdown(); err != nil {
+		m.t.Fatalf("umount: %v\n%s", err, tail(m.k))
+	}
+	for _, w := range m.k.Warnings() {
+		m.t.Errorf("WARN: %v", w)
+	}
+}
+
+func tail(k *kernel.Kernel) (s string) {
+	lines := k.Dmesg()
+	for _, l := range lines[max(0, len(lines)-8):] {
+		s += l + "\n"
+	}
+	return s
+}
+
+// mkimage makes a file system in memory.
+func mkimage(t testing.TB, k *kernel.Kernel, size uint64, o mkfs.Options) *blockdev.Mem {
+	t.Helper()
+	dev := blockdev.NewMem(k, size)
+	if err := mkfs.Make(k, dev, o); err != nil {
+		t.Fatal(err)
+	}
+	return dev
+}
+
+// mkloop makes a file system in a file of the host.
+func mkloop(t testing.TB, k *kernel.Kernel, size int64, o mkfs.Options) (*blockdev.Loop, string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "img")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Truncate(size)
+	f.Close()
+	dev, err := blockdev.OpenLoop(k, path, blockdev.LoopOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dev.Close() })
+	if err := mkfs.Make(k, dev, o); err != nil {
+		t.Fatal(err)
+	}
+	return dev, path
+}
+
+// fsck runs our own check on an unmounted device.
+func fsck(t testing.TB, k *kernel.Kernel, dev blockdev.Device) {
+	t.Helper()
+	problems, err := check.Device(k, dev, check.Options{DataCsum: true})
+	if err != nil {
+		t.Errorf("check: %v", err)
+	}
+	for i, p := range problems {
+		if i == 12 {
+			t.Errorf("check: ... %d in all", len(problems))
+			break
+		}
+		t.Errorf("check: %v", p)
+	}
+}
+
+// write makes a file with contents.
+func (m *machine) write(path, contents string) {
+	m.t.Helper()
+	fd, err := m.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC, 0o644)
+	if err != nil {
+		m.t.Fatalf("open %s: %v", path, err)
+	}
+	if n, err := m.Pwrite(fd, []byte(contents), 0); err != nil || n != len(contents) {
+		m.t.Fatalf("write %s: %d, %v", path, n, err)
+	}
+	m.Close(fd)
+}
+
+// calls gives a machine the form that random histories are played on.
+type calls struct{ *vfs.Process }
+
+var _ oracle.Calls = calls{}

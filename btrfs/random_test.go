@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package btrfs_test
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"kbtrfs/btrfs/mkfs"
+	"kbtrfs/btrfs/oracle"
+	"kbtrfs/kernel"
+	"kbtrfs/kernel/mm"
+	"kbtrfs/vfs"
+	"kbtrfs/vfs/memfs"
+)
+
+// playOptions say what a history is played on beside ours.
+type playOptions struct {
+	model, kernel bool
+	remount       int // unmount and mount again after so many operations; 0: never
+}
+
+// play runs a history on ours and on the others and returns the first
+// difference, if any. All file systems are new.
+func play(t *testing.T, ops []oracle.Op, o playOptions) (difference string) {
+	k := kernel.New(kernel.Options{})
+	dev, path := mkloop(t, k, 512<<20, mkfs.Options{})
+	defer os.Remove(path)
+	defer dev.Close()
+	m := mustBoot(t, k, dev)
+	ours := oracle.NewPlayer(calls{m.Process})
+	others := map[string]*oracle.Player{}
+	names := []string{}
+	if o.model {
+		v := vfs.New(kernel.New(kernel.Options{}), mm.Options{})
+		v.RegisterFilesystem(memfs.Type)
+		p := v.NewProcess(*vfs.RootCred)
+		if err := p.Mount(vfs.Source{Name: "model"}, "/", "memfs", 0, ""); err != nil {
+			t.Fatal(err)
+		}
+		others["model"] = oracle.NewPlayer(calls{p})
+		others["model"].Model = true
+		names = append(names, "model")
+	}
+	umount := func() {}
+	if o.kernel {
+		_, kpath := mkloop(t, k, 512<<20, mkfs.Options{})
+		defer os.Remove(kpath)
+		var dir string
+		dir, umount = oracle.Mount(t, kpath, "")
+		defer func() { umount() }()
+		others["kernel"] = oracle.NewPlayer(oracle.Host{Dir: dir})
+		names = append(names, "kernel")
+	}
+	defer func() {
+		for _, n := range names {
+			others[n].CloseAll()
+		}
+	}()
+
+	for i, op := range ops {
+		got := ours.Do(op)
+		for _, n := range names {
+			if op.Kind == "segments" && others[n].Model {
+				others[n].Do(op)
+				continue
+			}
+			if want := others[n].Do(op); got != want {
+				return fmt.Sprintf("operation %d: %s\nours:   %s\n%s: %s\n%s", i, op, got, n, want, tail(k))
+			}
+		}
+		if o.remount > 0 && i%o.remount == o.remount-1 {
+			for _, p := range append([]*oracle.Player{ours}, values(others, names)...) {
+				p.CloseAll()
+			}
+			m.off()
+			m = mustBoot(t, k, dev)
+			ours = oracle.NewPlayer(calls{m.Process})
+		}
+	}
+	ours.CloseAll()
+	tree, err := oracle.Tree(ours, "/")
+	if err != nil {
+		return "reading ours: " + err.Error() + "\n" + tail(k)
+	}
+	for _, n := range names {
+		others[n].CloseAll()
+		want, err := oracle.Tree(others[n], "/")
+		if err != nil {
+			return "reading " + n + ": " + err.Error()
+		}
+		if d := oracle.Diff(want, tree); d != "" {
+			return "the trees differ (- " + n + ", + ours):\n" + d
+		}
+	}
+	m.off()
+	if t.Failed() {
+		return "umount left something behind"
+	}
+	fsck(t, k, dev)
+	if t.Failed() {
+		return "check is not clean"
+	}
+	if o.kernel {
+		if err := oracle.CheckErr(path, "--check-data-csum"); err != nil {
+			return err.Error()
+		}
+		dir, umount := oracle.Mount(t, path, "")
+		defer umount()
+		again, err := oracle.Tree(oracle.Host{Dir: dir}, "/")
+		if err != nil {
+			return "the kernel reading ours: " + err.Error()
+		}
+		if d := oracle.Diff(tree, again); d != "" {
+			return "the kernel sees another tree in our image (- ours, + kernel):\n" + d
+		}
+	}
+	return ""
+}
+
+func values(m map[string]*oracle.Player, names []string) (all []*oracle.Player) {
+	for _, n := range names {
+		all = append(all, m[n])
+	}
+	return all
+}
+
+// env reads a number from the environment, for longer runs than usual.
+func env(name string, otherwise int) int {
+	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
+		return n
+	}
+	return otherwise
+}
+
+// TestRandomOperations plays seeded histories on ours, on the model and on the
+// kernel's btrfs: results, errnos and the trees at the end must be the same. A
+// failing history is shrunk before it is printed.
+//
+// KTEST_SEEDS and KTEST_OPS make it longer than the default.
+func TestRandomOperations(t *testing.T) {
+	oracle.Need(t, oracle.Kernel, oracle.Progs)
+	n := env("KTEST_OPS", 10000)
+	for seed := range env("KTEST_SEEDS", 10) {
+		t.Run(fmt.Sprint("seed", seed), func(t *testing.T) {
+			o := playOptions{model: true, kernel: true, remount: 3000}
+			ops := oracle.Generate(uint64(seed), n)
+			d := play(t, ops, o)
+			if d == "" {
+				return
+			}
+			var b strings.Builder
+			short := oracle.Shrink(ops, 40, func(try []oracle.Op) bool { return play(t, try, o) != "" })
+			for _, op := range short {
+				fmt.Fprintln(&b, op)
+			}
+			t.Errorf("seed %d: %s\nshrunk to %d operations:\n%s%s", seed, d, len(short), b.String(), play(t, short, o))
+		})
+	}
+}
