@@ -7,6 +7,7 @@ import (
 
 	"kbtrfs/btrfs/disk"
 	"kbtrfs/kernel"
+	"kbtrfs/kernel/mm"
 	"kbtrfs/vfs"
 )
 
@@ -446,7 +447,9 @@ func (dir *Inode) SetInodeIndex() (index uint64, err error) {
 }
 
 // newInode makes an inode with its item and, unless name is empty, the
-// reference to its first name. The inode comes back I_NEW and hashed.
+// reference to its first name. The inode comes back I_NEW and hashed. After an
+// error the inode, unless it is nil, is for discard once the transaction has
+// ended: dropping it may need one.
 //
 //kernel:fs/btrfs/inode.c btrfs_create_new_inode
 func (dir *Inode) newInode(trans *TransHandle, cred *vfs.Cred, name string, mode uint32, rdev uint64) (*Inode, error) {
@@ -484,8 +487,8 @@ func (dir *Inode) newInode(trans *TransHandle, cred *vfs.Cred, name string, mode
 	inode.SetBtime(now)
 	inode.inheritIflags(dir)
 	if err := inode.setOperations(); err != nil {
-		inode.DiscardNewInode()
-		return nil, err
+		inode.ClearNlink()
+		return inode, err
 	}
 	if inode.IsReg() {
 		if fsInfo.mountOpt.NoDataSum {
@@ -499,8 +502,8 @@ func (dir *Inode) newInode(trans *TransHandle, cred *vfs.Cred, name string, mode
 		i := I(other)
 		return i.location.Objectid == objectid && i.root == root
 	}); err != nil {
-		inode.DiscardNewInode()
-		return nil, err
+		inode.ClearNlink()
+		return inode, err
 	}
 
 	path := NewPath()
@@ -512,8 +515,7 @@ func (dir *Inode) newInode(trans *TransHandle, cred *vfs.Cred, name string, mode
 	}
 	if err := root.InsertEmptyItems(trans, path, keys, sizes); err != nil {
 		inode.ClearNlink()
-		inode.DiscardNewInode()
-		return nil, err
+		return inode, err
 	}
 	leaf := path.Nodes[0]
 	var item disk.InodeItem
@@ -528,6 +530,16 @@ func (dir *Inode) newInode(trans *TransHandle, cred *vfs.Cred, name string, mode
 	fsInfo.MarkBufferDirty(leaf)
 	inode.setLastTrans(trans)
 	return inode, nil
+}
+
+// discard drops an inode that newInode made for nothing.
+//
+//kernel:fs/inode.c discard_new_inode
+func (inode *Inode) discard() {
+	if inode.State()&vfs.I_NEW != 0 {
+		inode.UnlockNewInode()
+	}
+	inode.Iput()
 }
 
 // inheritIflags passes a directory's flags on to what is made in it.
@@ -628,7 +640,7 @@ func (dir *Inode) create(cred *vfs.Cred, dentry *vfs.Dentry, mode uint32, rdev u
 	}
 	if inode != nil {
 		if err != nil {
-			inode.DiscardNewInode()
+			inode.discard()
 		} else {
 			dentry.DInstantiateNew(&inode.Inode)
 		}
@@ -907,7 +919,7 @@ func (oldDir *Inode) rename(oldDentry *vfs.Dentry, newDir *Inode, newDentry *vfs
 	// Replacing one file by another is how programs save: have the data under
 	// way before the transaction, which may have to wait for it.
 	if newInode != nil && inode.IsReg() {
-		inode.Mapping.FilemapFlush()
+		mm.FilemapFlush(inode.Mapping)
 	}
 	index, err := newDir.SetInodeIndex()
 	if err != nil {
@@ -1056,7 +1068,7 @@ func (dir *Inode) tmpfile(cred *vfs.Cred, dentry *vfs.Dentry, mode uint32) error
 	}
 	if inode != nil {
 		if err != nil {
-			inode.DiscardNewInode()
+			inode.discard()
 			return err
 		}
 		// d_tmpfile drops the link that newInode counted.
@@ -1407,7 +1419,7 @@ func (dirOps) Lookup(dir *vfs.Inode, dentry *vfs.Dentry, flags uint) (*vfs.Dentr
 		dentry.DAdd(nil)
 		return nil, nil
 	}
-	return inode.DSpliceAlias(dentry)
+	return vfs.DSpliceAlias(&inode.Inode, dentry)
 }
 
 //kernel:fs/btrfs/inode.c btrfs_create

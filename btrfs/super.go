@@ -23,9 +23,10 @@ const BTRFS_SUPER_MAGIC = 0x9123683E
 var Type = &vfs.FileSystemType{
 	Name:        "btrfs",
 	RequiresDev: true,
-	Mount:       mount,
 	KillSb:      func(sb *vfs.SuperBlock) { sb.KillBlockSuper() },
 }
+
+func init() { Type.Mount = mount } // here, because mount names Type
 
 // parseOptions reads the option string of a mount. Flags that mount(8) turns
 // into MS_* bits come separately. EINVAL: an option that is unknown or has a
@@ -184,7 +185,7 @@ func fillSuper(sb *vfs.SuperBlock, data string) error {
 	}
 	inode, err := fsInfo.mountRoot()
 	if err == nil {
-		sb.Root, err = inode.DMakeRoot()
+		sb.Root = sb.DMakeRoot(&inode.Inode)
 	}
 	if err != nil {
 		fsInfo.err("the root directory cannot be read: %v", err)
