@@ -26,8 +26,8 @@ func Example() {
 	}
 	v := vfs.New(k, mm.Options{})
 	v.RegisterFilesystem(btrfs.Type)
+	fmt.Println("mount: ", v.MountRoot("btrfs", vfs.Source{Name: "disk", Dev: dev}, 0, ""))
 	p := v.NewProcess(*vfs.RootCred)
-	fmt.Println("mount: ", p.Mount(vfs.Source{Name: "disk", Dev: dev}, "/", "btrfs", 0, ""))
 	fd, err := p.Open("/hello", unix.O_CREAT|unix.O_RDWR, 0o644)
 	fmt.Println("open:  ", fd, err)
 	n, err := p.Pwrite(fd, []byte("hello, world"), 0)

@@ -33,9 +33,10 @@ func boot(t testing.TB, k *kernel.Kernel, dev blockdev.Device, options string) (
 	if err := v.RegisterFilesystem(btrfs.Type); err != nil {
 		t.Fatal(err)
 	}
-	m := &machine{t: t, k: k, Process: v.NewProcess(*vfs.RootCred), dev: dev}
-	err := m.Mount(vfs.Source{Name: "disk", Dev: dev, KeepDev: true}, "/", "btrfs", 0, options)
-	return m, err
+	if err := v.MountRoot("btrfs", vfs.Source{Name: "disk", Dev: dev, KeepDev: true}, 0, options); err != nil {
+		return nil, err
+	}
+	return &machine{t: t, k: k, Process: v.NewProcess(*vfs.RootCred), dev: dev}, nil
 }
 
 // mustBoot is boot for images that have to be mountable.
@@ -127,8 +128,3 @@ func (m *machine) write(path, contents string) {
 	}
 	m.Close(fd)
 }
-
-// calls gives a machine the form that random histories are played on.
-type calls struct{ *vfs.Process }
-
-var _ oracle.Calls = calls{}

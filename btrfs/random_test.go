@@ -31,17 +31,17 @@ func play(t *testing.T, ops []oracle.Op, o playOptions) (difference string) {
 	defer os.Remove(path)
 	defer dev.Close()
 	m := mustBoot(t, k, dev)
-	ours := oracle.NewPlayer(calls{m.Process})
+	ours := oracle.NewPlayer(oracle.Ours{m.Process})
 	others := map[string]*oracle.Player{}
 	names := []string{}
 	if o.model {
 		v := vfs.New(kernel.New(kernel.Options{}), mm.Options{})
 		v.RegisterFilesystem(memfs.Type)
-		p := v.NewProcess(*vfs.RootCred)
-		if err := p.Mount(vfs.Source{Name: "model"}, "/", "memfs", 0, ""); err != nil {
+		if err := v.MountRoot("memfs", vfs.Source{Name: "model"}, 0, ""); err != nil {
 			t.Fatal(err)
 		}
-		others["model"] = oracle.NewPlayer(calls{p})
+		p := v.NewProcess(*vfs.RootCred)
+		others["model"] = oracle.NewPlayer(oracle.Ours{p})
 		others["model"].Model = true
 		names = append(names, "model")
 	}
@@ -78,7 +78,7 @@ func play(t *testing.T, ops []oracle.Op, o playOptions) (difference string) {
 			}
 			m.off()
 			m = mustBoot(t, k, dev)
-			ours = oracle.NewPlayer(calls{m.Process})
+			ours = oracle.NewPlayer(oracle.Ours{m.Process})
 		}
 	}
 	ours.CloseAll()

@@ -12,8 +12,8 @@ import (
 	"kbtrfs/vfs"
 )
 
-// Calls are the system calls that random histories are made of. A vfs.Process
-// has them all; Host makes them on the real kernel.
+// Calls are the system calls that random histories are made of. Ours makes them
+// on a machine of ours, Host on the real kernel.
 type Calls interface {
 	Open(path string, flags int, mode uint32) (int, error)
 	Close(fd int) error
@@ -28,7 +28,7 @@ type Calls interface {
 	Fsync(fd int) error
 	Fdatasync(fd int) error
 	Syncfs(fd int) error
-	Lstat(path string) (*vfs.Stat, error)
+	Lstat(path string) (vfs.Stat, error)
 	Readlink(path string) (string, error)
 	ReadDirNames(path string) ([]string, error)
 	Mkdir(path string, mode uint32) error
@@ -45,6 +45,65 @@ type Calls interface {
 	Getxattr(path, name string) ([]byte, error)
 	Listxattr(path string) ([]string, error)
 	Removexattr(path, name string) error
+}
+
+// Ours makes the calls as a process of a machine of ours.
+type Ours struct{ *vfs.Process }
+
+func (o Ours) ReadDirNames(path string) ([]string, error) {
+	fd, err := o.Open(path, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer o.Close(fd)
+	entries, err := o.ReadDir(fd)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if e.Name != "." && e.Name != ".." {
+			names = append(names, e.Name)
+		}
+	}
+	return names, nil
+}
+
+func (o Ours) Link(old, new string) error {
+	return o.Linkat(unix.AT_FDCWD, old, unix.AT_FDCWD, new, 0)
+}
+func (o Ours) Renameat2(old, new string, flags uint) error {
+	return o.Process.Renameat2(unix.AT_FDCWD, old, unix.AT_FDCWD, new, flags)
+}
+func (o Ours) Utimens(path string, atime, mtime vfs.Timespec) error {
+	return o.Utimensat(unix.AT_FDCWD, path, &[2]vfs.Timespec{atime, mtime}, unix.AT_SYMLINK_NOFOLLOW)
+}
+func (o Ours) Setxattr(path, name string, value []byte, flags int) error {
+	return o.Lsetxattr(path, name, value, flags)
+}
+func (o Ours) Getxattr(path, name string) ([]byte, error) {
+	buf := make([]byte, vfs.XATTR_SIZE_MAX)
+	n, err := o.Lgetxattr(path, name, buf)
+	return buf[:max(n, 0)], err
+}
+func (o Ours) Listxattr(path string) ([]string, error) {
+	buf := make([]byte, vfs.XATTR_LIST_MAX)
+	n, err := o.Llistxattr(path, buf)
+	if err != nil {
+		return nil, err
+	}
+	return splitNames(buf[:n]), nil
+}
+func (o Ours) Removexattr(path, name string) error { return o.Lremovexattr(path, name) }
+
+// splitNames takes a list of attribute names apart and sorts it.
+func splitNames(list []byte) []string {
+	if len(list) == 0 {
+		return nil
+	}
+	names := strings.Split(strings.TrimSuffix(string(list), "\x00"), "\x00")
+	sort.Strings(names)
+	return names
 }
 
 // Host makes the calls below a directory of the host. Paths are absolute within
@@ -83,13 +142,13 @@ func (h Host) Fsync(fd int) error     { return unix.Fsync(fd) }
 func (h Host) Fdatasync(fd int) error { return unix.Fdatasync(fd) }
 func (h Host) Syncfs(fd int) error    { return unix.Syncfs(fd) }
 
-func (h Host) Lstat(path string) (*vfs.Stat, error) {
+func (h Host) Lstat(path string) (vfs.Stat, error) {
 	var st unix.Stat_t
 	if err := unix.Lstat(h.at(path), &st); err != nil {
-		return nil, err
+		return vfs.Stat{}, err
 	}
 	t := func(t unix.Timespec) vfs.Timespec { return vfs.Timespec{Sec: t.Sec, Nsec: uint32(t.Nsec)} }
-	return &vfs.Stat{Ino: st.Ino, Mode: st.Mode, Nlink: uint32(st.Nlink), Uid: st.Uid, Gid: st.Gid, Rdev: st.Rdev,
+	return vfs.Stat{Ino: st.Ino, Mode: st.Mode, Nlink: uint32(st.Nlink), Uid: st.Uid, Gid: st.Gid, Rdev: st.Rdev,
 		Size: st.Size, Blksize: st.Blksize, Blocks: st.Blocks, Atime: t(st.Atim), Mtime: t(st.Mtim), Ctime: t(st.Ctim)}, nil
 }
 
@@ -155,11 +214,6 @@ func (h Host) Listxattr(path string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	names := strings.Split(strings.TrimSuffix(string(buf[:n]), "\x00"), "\x00")
-	if n == 0 {
-		names = nil
-	}
-	sort.Strings(names)
-	return names, nil
+	return splitNames(buf[:n]), nil
 }
 func (h Host) Removexattr(path, name string) error { return unix.Lremovexattr(h.at(path), name) }

@@ -293,7 +293,7 @@ func (p *Player) Do(o Op) string {
 }
 
 // describe is what stat shows, less what file systems may choose.
-func describe(st *vfs.Stat) string {
+func describe(st vfs.Stat) string {
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		return fmt.Sprintf("%o %d:%d", st.Mode, st.Uid, st.Gid)
 	}
