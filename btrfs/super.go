@@ -179,6 +179,8 @@ func fillSuper(sb *vfs.SuperBlock, data string) error {
 	sb.Magic = BTRFS_SUPER_MAGIC
 	sb.TimeGran = 1
 	sb.Op = superOps{}
+	sb.SetupBdi("btrfs-" + sb.ID)
+	sb.Bdi.RaPages = 1024 // 4 MiB, as open_ctree sets it
 	fsInfo, err := OpenCtree(sb, sb.Dev, &options)
 	if err != nil {
 		return err
