@@ -13,7 +13,6 @@ import (
 	"kbtrfs/btrfs"
 	"kbtrfs/btrfs/check"
 	"kbtrfs/btrfs/mkfs"
-	"kbtrfs/btrfs/oracle"
 	"kbtrfs/kernel"
 	"kbtrfs/kernel/mm"
 	"kbtrfs/vfs"
