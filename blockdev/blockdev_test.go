@@ -587,6 +587,25 @@ func TestWaitChurn(t *testing.T) {
 	})
 }
 
+// TestCloseInFlight: Close waits for what nobody waits for. (Mutation: the last
+// request does not wake Close.)
+func TestCloseInFlight(t *testing.T) {
+	worlds(t, 20, func(t *testing.T, k *kernel.Kernel) {
+		for _, d := range []Device{NewMem(k, 1<<20), loopFile(t, k, 1<<20, LoopOptions{})} {
+			var ended kernel.AtomicInt32
+			for i := range uint64(5) {
+				b := AllocBio(k)
+				b.Op, b.Sector = REQ_OP_WRITE, i*3
+				b.AddBuf(make([]byte, 512))
+				b.EndIO = func(b *Bio) { b.Put(); ended.Add(1) }
+				d.SubmitBio(b)
+			}
+			check(t, d.Close())
+			k.BUG_ON(ended.Load() != 5, "%s: closed with %d of 5 requests done", d.Name(), ended.Load())
+		}
+	})
+}
+
 func TestAlignment(t *testing.T) {
 	buf := make([]byte, 8192)
 	skip := directAlign - int(uintptr(unsafe.Pointer(&buf[0])))%directAlign
