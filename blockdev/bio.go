@@ -39,6 +39,7 @@ const (
 	REQ_META                       // metadata: for logs and statistics
 	REQ_PREFLUSH                   // flush before this write
 	REQ_FUA                        // this write is durable when it completes
+	REQ_RAHEAD                     // nobody waits for this read yet
 )
 
 // BioVec is a piece of memory of a bio.

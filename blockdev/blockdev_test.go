@@ -144,7 +144,13 @@ func TestModel(t *testing.T) {
 					check(t, Flush(k, d))
 				default:
 					got := make([]byte, n)
-					check(t, ReadAt(k, d, got, int64(off)))
+					b := AllocBio(k)
+					b.Sector, b.Flags = uint64(off)/SectorSize, Flags(rnd.IntN(2))*REQ_RAHEAD
+					if n > 0 {
+						b.AddBuf(got)
+					}
+					check(t, SubmitBioWait(k, d, b))
+					b.Put()
 					if !bytes.Equal(got, model[off:off+n]) {
 						t.Fatalf("%s: %d bytes at %d differ", kind, n, off)
 					}

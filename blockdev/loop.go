@@ -20,7 +20,7 @@ type LoopOptions struct {
 // Loop is a device over a file or block device of the host.
 //
 // In the real world reads are done by the task that submits them, which is
-// going to wait for them anyway; writes go into a queue whose threads merge
+// going to wait for them anyway; read-ahead (REQ_RAHEAD) and writes go into a queue whose threads merge
 // neighbours into one call. A flush is an fdatasync after all writes that the
 // same thread took along with it; several flushes that wait share one.
 type Loop struct {
@@ -122,7 +122,7 @@ func (l *Loop) Close() error {
 func (l *Loop) SubmitBio(b *Bio) {
 	switch {
 	case !checkBio(l.k, l, b):
-	case b.Op == REQ_OP_READ && !l.k.Deterministic():
+	case b.Op == REQ_OP_READ && b.Flags&REQ_RAHEAD == 0 && !l.k.Deterministic():
 		b.End(l.perform(b))
 	default:
 		l.queue.add(b)

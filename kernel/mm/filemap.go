@@ -32,7 +32,7 @@ func AddToPageCacheLocked(page *Page, mapping *AddressSpace, index uint64) error
 //
 //kernel:include/linux/pagemap.h add_to_page_cache @v3.12
 func AddToPageCache(page *Page, mapping *AddressSpace, index uint64) error {
-	page.Flags.Set(PG_locked)
+	page.TryLock() // nobody else knows the page
 	err := AddToPageCacheLocked(page, mapping, index)
 	if err != nil {
 		page.Unlock()

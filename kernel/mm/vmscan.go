@@ -161,8 +161,8 @@ func (mm *MM) shrinkPageList(pages []*Page) (kept, freed, unclean int) {
 			freed++
 			continue
 		} else if removeMappingRaw(mapping, page) {
-			// All references were ours and the cache's: nobody can be waiting.
-			page.Flags.Clear(PG_locked)
+			// All references were ours and the cache's: nobody is waiting.
+			page.Unlock()
 			mm.freeClean(page)
 			freed++
 			continue
