@@ -336,7 +336,7 @@ func (fsInfo *FsInfo) readTreeBlock(bytenr uint64, check *treeParentCheck) (*Ext
 
 // ReadTreeBlock is readTreeBlock for callers who know no first key.
 //
-//kernel:fs/btrfs/disk-io.c read_tree_block
+//kernel:none read_tree_block with a part of its check
 func (fsInfo *FsInfo) ReadTreeBlock(bytenr, ownerRoot, parentTransid uint64, level int) (*ExtentBuffer, error) {
 	return fsInfo.readTreeBlock(bytenr, &treeParentCheck{ownerRoot: ownerRoot, transid: parentTransid, level: level})
 }
@@ -726,7 +726,7 @@ func OpenCtree(sb *vfs.SuperBlock, dev blockdev.Device, options *MountOptions) (
 	return fsInfo, nil
 }
 
-//kernel:fs/btrfs/disk-io.c open_ctree
+//kernel:none the part of open_ctree that fails
 func (fsInfo *FsInfo) openCtree() (err error) {
 	k := fsInfo.k
 	options := &fsInfo.mountOpt

@@ -502,7 +502,10 @@ func FuzzCheckBlock(f *testing.F) {
 				_ = eb.ItemData(i)
 			}
 			disk.LeafFreeSpace(b)
-		} else if eb.checkNode() == nil {
+		} else {
+			if eb.checkNode() != nil {
+				return
+			}
 			for i := range eb.Nritems() {
 				_ = eb.NodeBlockptr(i)
 			}

@@ -100,7 +100,9 @@ type bufferState struct {
 	dirtyLeaves        [2]kernel.List[ExtentBuffer] // of even and odd transactions, by age
 	dirtyNodes         [2]kernel.List[ExtentBuffer]
 	dirtyMetadataBytes kernel.AtomicInt64
-	balanceMutex       kernel.Mutex // one task writes early, the others go on
+	commitBatch        []*ExtentBuffer // guarded by the commit
+	balanceMutex       kernel.Mutex    // one task writes early, the others go on
+	balanceBatch       []*ExtentBuffer // guarded by balanceMutex
 
 	// Writes in flight and failed ones, by the parity of the transaction: at
 	// most two transactions have blocks to write, the running and the
@@ -602,6 +604,7 @@ func (fsInfo *FsInfo) writeBuffers(ebs []*ExtentBuffer, flags blockdev.Flags) er
 		}
 		eb.Put()
 	}
+	clear(ebs)
 	if mb != nil {
 		mb.submit(flags)
 	}
@@ -683,10 +686,12 @@ func (fsInfo *FsInfo) collectDirty(ebs []*ExtentBuffer, list *kernel.List[Extent
 //
 //kernel:fs/btrfs/transaction.c btrfs_write_marked_extents
 func (fsInfo *FsInfo) writeMarkedExtents(t *Transaction) error {
+	if fsInfo.commitBatch == nil {
+		fsInfo.commitBatch = make([]*ExtentBuffer, 0, writeBatch)
+	}
 	var first error
-	batch := make([]*ExtentBuffer, 0, 256)
 	for {
-		batch = fsInfo.collectDirty(batch[:0], &fsInfo.dirtyLeaves[t.transid&1])
+		batch := fsInfo.collectDirty(fsInfo.commitBatch[:0], &fsInfo.dirtyLeaves[t.transid&1])
 		batch = fsInfo.collectDirty(batch, &fsInfo.dirtyNodes[t.transid&1])
 		if len(batch) == 0 {
 			return first
@@ -696,6 +701,9 @@ func (fsInfo *FsInfo) writeMarkedExtents(t *Transaction) error {
 		}
 	}
 }
+
+// writeBatch is how many blocks are sorted by address and sent at a time.
+const writeBatch = 512
 
 // waitMarkedExtents waits for the writes of a transaction, also the early ones,
 // and tells whether any of them failed.
@@ -756,7 +764,9 @@ func (fsInfo *FsInfo) BtreeBalanceDirty() {
 
 //kernel:fs/btrfs/disk-io.c __btrfs_btree_balance_dirty
 func (fsInfo *FsInfo) balanceDirty() {
-	batch := make([]*ExtentBuffer, 0, 256)
+	if fsInfo.balanceBatch == nil {
+		fsInfo.balanceBatch = make([]*ExtentBuffer, 0, writeBatch/4)
+	}
 	for fsInfo.dirtyMetadataBytes.Load() > fsInfo.dirtyMetaThresh*3/4 {
 		// A committing transaction writes its blocks by itself, and its loop
 		// over the cow-only roots must not chase blocks written behind its back.
@@ -764,7 +774,7 @@ func (fsInfo *FsInfo) balanceDirty() {
 		if !ok {
 			return
 		}
-		batch = fsInfo.collectDirty(batch[:0], &fsInfo.dirtyLeaves[transid&1])
+		batch := fsInfo.collectDirty(fsInfo.balanceBatch[:0], &fsInfo.dirtyLeaves[transid&1])
 		if len(batch) == 0 {
 			return
 		}

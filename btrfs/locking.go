@@ -67,6 +67,7 @@ var lockdepKeysets = [...]struct {
 //kernel:none lock_class_key array of struct btrfs_lockdep_keyset, per machine
 type treeLockClasses [len(lockdepKeysets)][disk.BTRFS_MAX_LEVEL]*kernel.LockClass
 
+//kernel:none the initialiser of btrfs_lockdep_keysets
 func (c *treeLockClasses) init(k *kernel.Kernel) {
 	for i := range c {
 		for level := range c[i] {

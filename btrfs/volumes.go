@@ -532,6 +532,9 @@ func endMappedBio(child *blockdev.Bio) {
 	mb.put()
 }
 
+// put ends the bio with its last piece.
+//
+//kernel:none the last reference of a btrfs_bio
 func (mb *mappedBio) put() {
 	if mb.pending.Add(-1) != 0 {
 		return
