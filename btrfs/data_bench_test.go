@@ -92,3 +92,21 @@ func BenchmarkStream(b *testing.B) {
 	r.must(r.Close(fd))
 	r.umount()
 }
+
+// Cached reads and writes allocate nothing. A closure or a boxed argument on the
+// way fails here.
+func TestCachedNoAllocations(t *testing.T) {
+	r := newRig(t, 256<<20, mkfs.Options{}, mm.Options{}, "commit=300")
+	fd := r.create("/f")
+	buf := pattern(4096, 1)
+	r.pwrite(fd, buf, 0)
+	r.Pread(fd, buf, 0)
+	if n := testing.AllocsPerRun(200, func() { r.Pread(fd, buf, 0) }); n >= 1 {
+		t.Errorf("a cached pread makes %v allocations", n)
+	}
+	if n := testing.AllocsPerRun(200, func() { r.Pwrite(fd, buf, 0) }); n >= 1 {
+		t.Errorf("a cached pwrite makes %v allocations", n)
+	}
+	r.must(r.Close(fd))
+	r.umount()
+}

@@ -115,8 +115,9 @@ func (inode *Inode) freeReservedDataSpace(bytes uint64) {
 //
 //kernel:fs/btrfs/extent-tree.c drop_outstanding_extent @v3.12
 func (inode *Inode) dropOutstandingExtent() (dropped int) {
-	if inode.root.fsInfo.k.WARN_ON(inode.outstandingExtents == 0, "BTRFS: root %d inode %d has no outstanding extent to drop",
-		inode.root.Objectid(), inode.location.Objectid) {
+	if inode.outstandingExtents == 0 {
+		inode.root.fsInfo.k.WARN_ON(true, "BTRFS: root %d inode %d has no outstanding extent to drop",
+			inode.root.Objectid(), inode.location.Objectid)
 		return 0
 	}
 	inode.outstandingExtents--

@@ -212,8 +212,10 @@ func (dbio *dataBio) csumOneBio() {
 	pages := dbio.pages
 	for len(pages) > 0 {
 		ordered := inode.LookupOrderedExtent(offset)
-		inode.root.fsInfo.k.BUG_ON(ordered == nil, "BTRFS: no ordered extent for root %d inode %d offset %d under writeback",
-			inode.root.Objectid(), inode.location.Objectid, offset)
+		if ordered == nil {
+			inode.root.fsInfo.k.BUG_ON(true, "BTRFS: no ordered extent for root %d inode %d offset %d under writeback",
+				inode.root.Objectid(), inode.location.Objectid, offset)
+		}
 		n := min(int((ordered.end()-offset)/pageSize), len(pages))
 		length := uint64(n) * pageSize
 		if !ordered.flags.Test(BTRFS_ORDERED_NOCOW) {

@@ -21,7 +21,8 @@ const bufferedWriteMax = 256
 //
 //kernel:none the pages array of __btrfs_buffered_write
 type bufferedWrite struct {
-	pages [bufferedWriteMax]*mm.Page
+	pages  [bufferedWriteMax]*mm.Page
+	cached *ExtentState
 }
 
 // copyFromUser copies writeBytes from i to the prepared pages, beginning at pos.
@@ -576,7 +577,10 @@ func (inode *Inode) checkCanNocow(pos, writeBytes uint64) (uint64, error) {
 func (inode *Inode) bufferedWrite(i *mm.IovIter, pos int64) (written int, err error) {
 	fsInfo := inode.root.fsInfo
 	state := fsInfo.writeState.Get()
-	defer fsInfo.writeState.Put(state)
+	defer func() {
+		state.cached = nil // keeps the inode's states alive otherwise
+		fsInfo.writeState.Put(state)
+	}()
 	forceUptodate := false
 	maxPages := bufferedWriteMax
 
@@ -624,13 +628,14 @@ func (inode *Inode) bufferedWrite(i *mm.IovIter, pos int64) (written int, err er
 		}
 
 		pages := state.pages[:numPages]
-		var cached *ExtentState
+		state.cached = nil
+		cached := &state.cached
 		var lockStart, lockEnd uint64
 		for {
 			if err = inode.preparePages(pages, pos, writeBytes, forceUptodate); err != nil {
 				break
 			}
-			if lockStart, lockEnd, err = inode.lockAndCleanupExtent(pages, pos, &cached); err != unix.EAGAIN {
+			if lockStart, lockEnd, err = inode.lockAndCleanupExtent(pages, pos, cached); err != unix.EAGAIN {
 				break
 			}
 		}
@@ -658,9 +663,9 @@ func (inode *Inode) bufferedWrite(i *mm.IovIter, pos int64) (written int, err er
 			release(uint64(numPages-dirty) << pageShift)
 		}
 		if dirty > 0 {
-			inode.dirtyPages(pages[:dirty], pos, copied, noReserve, &cached)
+			inode.dirtyPages(pages[:dirty], pos, copied, noReserve, cached)
 		}
-		inode.ioTree.UnlockExtentCached(lockStart, lockEnd, &cached)
+		inode.ioTree.UnlockExtentCached(lockStart, lockEnd, cached)
 		dropPages(pages)
 
 		mm.BalanceDirtyPagesRatelimited(inode.Mapping)

@@ -238,7 +238,9 @@ func (inode *Inode) AddOrderedSum(entry *OrderedExtent, sum *OrderedSum) {
 	short := entry.csumBytesLeft < sum.len
 	entry.csumBytesLeft -= min(entry.csumBytesLeft, sum.len)
 	tree.lock.Unlock()
-	inode.root.fsInfo.k.WARN_ON(short, "BTRFS: ordered extent at %d has more sums than bytes", entry.fileOffset)
+	if short {
+		inode.root.fsInfo.k.WARN_ON(true, "BTRFS: ordered extent at %d has more sums than bytes", entry.fileOffset)
+	}
 }
 
 // DecTestFirstOrderedPending accounts finished I/O on *fileOffset..+ioSize, as
@@ -248,7 +250,6 @@ func (inode *Inode) AddOrderedSum(entry *OrderedExtent, sum *OrderedSum) {
 //
 //kernel:fs/btrfs/ordered-data.c btrfs_dec_test_first_ordered_pending @v3.12
 func (inode *Inode) DecTestFirstOrderedPending(fileOffset *uint64, ioSize uint64, uptodate bool) *OrderedExtent {
-	k := inode.root.fsInfo.k
 	tree := &inode.orderedTree
 	tree.lock.Lock()
 	entry := tree.search(*fileOffset)
@@ -271,7 +272,9 @@ func (inode *Inode) DecTestFirstOrderedPending(fileOffset *uint64, ioSize uint64
 		entry.refs.Inc()
 	}
 	tree.lock.Unlock()
-	k.WARN_ON(bad, "BTRFS: bad ordered accounting: extent at %d finishes more bytes than it has", entry.fileOffset)
+	if bad {
+		inode.root.fsInfo.k.WARN_ON(true, "BTRFS: bad ordered accounting: extent at %d finishes more bytes than it has", entry.fileOffset)
+	}
 	if !done {
 		return nil
 	}
