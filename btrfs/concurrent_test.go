@@ -66,8 +66,22 @@ func (f *allocFs) stormTask(n, ops int, r *rand.Rand) {
 			}
 		case x < 16 && !exists:
 			err = f.allocExtent(off, uint64(1+r.Intn(8))*4096, 0)
-		case x < 18 && exists:
+		case x < 17 && exists:
 			f.freeExtent(off)
+		case x == 17 && len(xattrs) > 0:
+			// Like the finisher of an ordered extent: no reservation, no waiting.
+			var trans *TransHandle
+			if trans, err = f.root.JoinTransaction(); err == nil {
+				path := NewPath()
+				key, _ := xattr(xattrs[r.Intn(len(xattrs))], 0)
+				_, err = f.root.SearchSlot(trans, &key, path, 0, true)
+				path.Free()
+				f.k.CondResched()
+				if state := trans.transaction.state.Load(); state > TRANS_STATE_COMMIT_DOING {
+					f.t.Errorf("a handle is open in state %d of its transaction", state)
+				}
+				trans.End()
+			}
 		case x == 18:
 			f.BtreeBalanceDirty()
 		case x == 19:

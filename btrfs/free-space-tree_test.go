@@ -33,7 +33,7 @@ func (f *allocFs) fstFormats() (extents, bitmaps int) {
 //
 // Mutation: swap the thresholds, or forget a neighbour's bit.
 func TestFreeSpaceTreeConversion(t *testing.T) {
-	withAllocFs(t, 4<<30, mkfs.Options{}, func(f *allocFs) {
+	withAllocFs(t, 3<<30, mkfs.Options{}, func(f *allocFs) {
 		f.makeFile()
 		const n = 1500
 		for i := range uint64(n) {
@@ -83,7 +83,7 @@ func TestFreeSpaceTreeConversion(t *testing.T) {
 func TestRandomExtents(t *testing.T) {
 	for seed := range int64(6) {
 		r := rand.New(rand.NewSource(seed))
-		size := []uint64{128 << 20, 512 << 20, 2 << 30}[seed%3]
+		size := []uint64{128 << 20, 512 << 20, 1 << 30}[seed%3]
 		withAllocFs(t, size, mkfs.Options{NodeSize: []int{4096, 16384}[seed%2]}, func(f *allocFs) {
 			f.makeFile()
 			const slots, stride = 400, 1 << 20
@@ -97,7 +97,8 @@ func TestRandomExtents(t *testing.T) {
 					if r.Intn(20) == 0 {
 						length = stride
 					}
-					if err := f.allocExtent(off, length, 0); err != nil && err != unix.ENOSPC {
+					hint := uint64(r.Intn(2) * r.Intn(1<<30))
+					if err := f.allocExtent(off, length, hint); err != nil && err != unix.ENOSPC {
 						t.Fatal(err)
 					}
 				case x < 6 && !exists && len(live) > 0:

@@ -34,7 +34,7 @@ func TestMetadataENOSPC(t *testing.T) {
 			n := 0
 			fill := func() {
 				for {
-					err := f.addXattr(n, 1500)
+					err := f.addXattr(n, int(f.nodesize)*3/8)
 					if err == unix.ENOSPC {
 						break
 					}
@@ -126,4 +126,36 @@ func TestRandomENOSPC(t *testing.T) {
 			t.Logf("%d MiB: %d times ENOSPC", size>>20, nospc)
 		})
 	}
+}
+
+// What was promised as metadata beyond the chunks is still there when data has
+// taken all that it can get.
+func TestOvercommitIsKept(t *testing.T) {
+	withAllocFs(t, 2<<30, mkfs.Options{}, func(f *allocFs) {
+		meta := f.globalBlockRsv.spaceInfo
+		rsv := f.AllocBlockRsv(BTRFS_BLOCK_RSV_TEMP)
+		for rsv.Add(f.root, 1<<20, BTRFS_RESERVE_NO_FLUSH) == nil {
+		}
+		if !meta.overcommitted() {
+			t.Fatal("nothing is promised beyond the chunks")
+		}
+		trans, err := f.root.JoinTransaction()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for err == nil {
+			err = trans.chunkAlloc(f.dataSinfo, f.getAllocProfile(f.dataSinfo.flags), CHUNK_ALLOC_FORCE)
+		}
+		if err != unix.ENOSPC {
+			t.Fatal(err)
+		}
+		if err := trans.End(); err != nil {
+			t.Fatal(err)
+		}
+		if used := meta.used(true); used > meta.totalBytes {
+			t.Errorf("%d MiB of metadata promised, the chunks hold %d", used>>20, meta.totalBytes>>20)
+		}
+		rsv.Free()
+		f.verify()
+	})
 }
