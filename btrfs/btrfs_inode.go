@@ -33,8 +33,8 @@ type Inode struct {
 
 	delallocMutex kernel.Mutex // serialises metadata reservation of one inode
 
-	runtimeFlags kernel.BitWord // BTRFS_INODE_ORPHAN_META_RESERVED, ...
-	flags        uint64         // on-disk BTRFS_INODE_*; guarded by IMutex
+	runtimeFlags kernel.BitWord      // BTRFS_INODE_ORPHAN_META_RESERVED, ...
+	flags        kernel.AtomicUint64 // on-disk BTRFS_INODE_*; written under IMutex
 	generation   uint64
 	lastTrans    uint64
 	lastSubTrans uint64

@@ -69,7 +69,7 @@ func (inode *Inode) inflateExtent(em *ExtentMap) ([]byte, error) {
 		return bad("impossible length")
 	}
 	var sums []byte
-	if inode.flags&disk.BTRFS_INODE_NODATASUM == 0 {
+	if inode.flags.Load()&disk.BTRFS_INODE_NODATASUM == 0 {
 		sums = make([]byte, em.blockLen/uint64(fsInfo.sectorsize)*crcSize)
 		if err := inode.lookupBioSums(em.start, em.blockStart, sums); err != nil {
 			return nil, err

@@ -172,7 +172,7 @@ func (inode *Inode) delallocReserveMetadata(numBytes uint64) error {
 		extra = 1
 	}
 	inode.csumBytes += numBytes
-	if inode.flags&disk.BTRFS_INODE_NODATASUM == 0 {
+	if inode.flags.Load()&disk.BTRFS_INODE_NODATASUM == 0 {
 		nrCsums = max(0, fsInfo.csumLeaves(inode.csumBytes)-int(inode.reservedCsumLeaves))
 	}
 	inode.ILock.Unlock()

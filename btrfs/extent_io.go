@@ -99,6 +99,7 @@ type dataBio struct {
 	sums       []byte // expected, of a read with checksums
 	err        error
 	phase      kernel.AtomicInt32
+	refs       kernel.Refcount // of a write: the I/O's, and the work item's while it is queued
 	flags      blockdev.Flags
 	work       workqueue.Work
 }
@@ -119,6 +120,7 @@ func (inode *Inode) allocDataBio(page *mm.Page, logical uint64) *dataBio {
 	dbio.flags = 0
 	dbio.sums = dbio.sums[:0]
 	dbio.phase.Store(bioSubmitting)
+	dbio.refs.Set(1)
 	dbio.work.Private = dbio
 	dbio.bio = blockdev.AllocBio(fsInfo.k)
 	dbio.bio.Sector = logical / blockdev.SectorSize
@@ -144,10 +146,13 @@ func (dbio *dataBio) takes(page *mm.Page, logical uint64) bool {
 		dbio.fileOffset+dbio.len() == page.Offset()
 }
 
-// put recycles the bio.
+// put drops a reference and recycles the bio after the last.
 //
 //kernel:none bio_put
 func (dbio *dataBio) put() {
+	if !dbio.refs.DecAndTest() {
+		return
+	}
 	fsInfo := dbio.inode.root.fsInfo
 	dbio.bio.Put()
 	clear(dbio.pages)
@@ -451,7 +456,7 @@ func (rd *readContext) submit(wait bool) {
 	rd.dbio = nil
 	inode := rd.inode
 	fsInfo := inode.root.fsInfo
-	if inode.flags&disk.BTRFS_INODE_NODATASUM == 0 {
+	if inode.flags.Load()&disk.BTRFS_INODE_NODATASUM == 0 {
 		n := len(dbio.pages) * crcSize
 		if cap(dbio.sums) < n {
 			dbio.sums = make([]byte, BIO_MAX_PAGES*crcSize)
@@ -809,8 +814,9 @@ func (epd *extentPageData) flush() {
 //kernel:fs/btrfs/inode.c btrfs_submit_bio_hook @v3.12
 func (dbio *dataBio) submitWrite() {
 	inode := dbio.inode
-	if inode.flags&disk.BTRFS_INODE_NODATASUM == 0 {
-		dbio.work.Init(submitBioStart, submitBioDone, nil)
+	if inode.flags.Load()&disk.BTRFS_INODE_NODATASUM == 0 {
+		dbio.refs.Inc()
+		dbio.work.Init(submitBioStart, submitBioDone, submitBioFree)
 		inode.root.fsInfo.workers.Queue(&dbio.work)
 		return
 	}
@@ -829,6 +835,12 @@ func submitBioStart(work *workqueue.Work) {
 //
 //kernel:fs/btrfs/inode.c __btrfs_submit_bio_done @v3.12
 func submitBioDone(work *workqueue.Work) { work.Private.(*dataBio).mapWrite() }
+
+// submitBioFree is called when the queue does not know the item any more; the
+// I/O may have ended long before.
+//
+//kernel:fs/btrfs/disk-io.c run_one_async_free @v3.12
+func submitBioFree(work *workqueue.Work) { work.Private.(*dataBio).put() }
 
 //kernel:none the REQ_OP_WRITE half of btrfs_submit_bio
 func (dbio *dataBio) mapWrite() {

@@ -596,7 +596,7 @@ func (inode *Inode) bufferedWrite(i *mm.IovIter, pos int64) (written int, err er
 		reserveBytes := uint64(numPages) << pageShift
 		noReserve := false
 		err = inode.checkDataFreeSpace(reserveBytes)
-		if err == unix.ENOSPC && inode.flags&(disk.BTRFS_INODE_NODATACOW|disk.BTRFS_INODE_PREALLOC) != 0 {
+		if err == unix.ENOSPC && inode.flags.Load()&(disk.BTRFS_INODE_NODATACOW|disk.BTRFS_INODE_PREALLOC) != 0 {
 			n, nerr := inode.checkCanNocow(uint64(pos), uint64(writeBytes))
 			if nerr != nil {
 				err = nerr

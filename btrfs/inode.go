@@ -315,7 +315,7 @@ func (inode *Inode) canNocowExtent(offset, numBytes uint64) (uint64, error) {
 		return 0, err
 	}
 	numBytes = min(numBytes, extentEnd-offset)
-	ok, err := inode.canNocowFileExtent(&key, &fi, offset, numBytes, inode.flags&disk.BTRFS_INODE_NODATACOW != 0)
+	ok, err := inode.canNocowFileExtent(&key, &fi, offset, numBytes, inode.flags.Load()&disk.BTRFS_INODE_NODATACOW != 0)
 	if err != nil || !ok {
 		return 0, err
 	}
@@ -401,9 +401,9 @@ func (inode *Inode) runDelallocNocow(lockedPage *mm.Page, start, end uint64, for
 //kernel:fs/btrfs/inode.c btrfs_run_delalloc_range
 func (inode *Inode) runDelallocRange(lockedPage *mm.Page, start, end uint64) (pageStarted bool, nrWritten int64, err error) {
 	switch {
-	case inode.flags&disk.BTRFS_INODE_NODATACOW != 0:
+	case inode.flags.Load()&disk.BTRFS_INODE_NODATACOW != 0:
 		return inode.runDelallocNocow(lockedPage, start, end, true)
-	case inode.flags&disk.BTRFS_INODE_PREALLOC != 0:
+	case inode.flags.Load()&disk.BTRFS_INODE_PREALLOC != 0:
 		return inode.runDelallocNocow(lockedPage, start, end, false)
 	}
 	return inode.cowFileRange(lockedPage, start, end)
@@ -918,7 +918,7 @@ func (inode *Inode) truncatePage(from, length uint64, front bool) error {
 	onlyReleaseMetadata := false
 	blockStart := alignDown(from, pageSize)
 	err := inode.checkDataFreeSpace(pageSize)
-	if err == unix.ENOSPC && inode.flags&(disk.BTRFS_INODE_NODATACOW|disk.BTRFS_INODE_PREALLOC) != 0 {
+	if err == unix.ENOSPC && inode.flags.Load()&(disk.BTRFS_INODE_NODATACOW|disk.BTRFS_INODE_PREALLOC) != 0 {
 		n, nerr := inode.checkCanNocow(blockStart, pageSize)
 		if nerr != nil {
 			return nerr
@@ -1411,7 +1411,7 @@ func (inode *Inode) preallocFileRange(start, numBytes, actualLen uint64, keepSiz
 
 		inode.IncIversion()
 		inode.SetCtime(inode.CurrentTime())
-		inode.flags |= disk.BTRFS_INODE_PREALLOC
+		inode.flags.Or(disk.BTRFS_INODE_PREALLOC)
 		if size := uint64(inode.ISize()); !keepSize && actualLen > size && start > size {
 			size = min(actualLen, start)
 			inode.ISizeWrite(int64(size))

@@ -183,7 +183,7 @@ func (inode *Inode) readLockedInode() error {
 	inode.lastTrans = item.Transid
 	inode.IVersion.Store(item.Sequence)
 	inode.Rdev = vfsRdev(item.Rdev)
-	inode.flags = item.Flags
+	inode.flags.Store(item.Flags)
 	inode.indexCnt = indexCntUnknown
 	return inode.setOperations()
 }
@@ -224,7 +224,7 @@ func (inode *Inode) fillInodeItem(trans *TransHandle, item *disk.InodeItem) {
 		GID:        inode.Gid(),
 		Mode:       inode.Mode(),
 		Rdev:       diskRdev(inode.Rdev),
-		Flags:      inode.flags,
+		Flags:      inode.flags.Load(),
 		Sequence:   inode.IVersion.Load(),
 		Atime:      diskTime(inode.Atime()),
 		Ctime:      diskTime(inode.Ctime()),
@@ -492,10 +492,10 @@ func (dir *Inode) newInode(trans *TransHandle, cred *vfs.Cred, name string, mode
 	}
 	if inode.IsReg() {
 		if fsInfo.mountOpt.NoDataSum {
-			inode.flags |= disk.BTRFS_INODE_NODATASUM
+			inode.flags.Or(disk.BTRFS_INODE_NODATASUM)
 		}
 		if fsInfo.mountOpt.NoDataCow {
-			inode.flags |= disk.BTRFS_INODE_NODATACOW | disk.BTRFS_INODE_NODATASUM
+			inode.flags.Or(disk.BTRFS_INODE_NODATACOW | disk.BTRFS_INODE_NODATASUM)
 		}
 	}
 	if err := vi.InsertInodeLocked4(inodeHash(objectid, root), func(other *vfs.Inode) bool {
@@ -546,15 +546,15 @@ func (inode *Inode) discard() {
 //
 //kernel:fs/btrfs/inode.c btrfs_inherit_iflags
 func (inode *Inode) inheritIflags(dir *Inode) {
-	if dir.flags&disk.BTRFS_INODE_NOCOMPRESS != 0 {
-		inode.flags |= disk.BTRFS_INODE_NOCOMPRESS
-	} else if dir.flags&disk.BTRFS_INODE_COMPRESS != 0 {
-		inode.flags |= disk.BTRFS_INODE_COMPRESS
+	if dir.flags.Load()&disk.BTRFS_INODE_NOCOMPRESS != 0 {
+		inode.flags.Or(disk.BTRFS_INODE_NOCOMPRESS)
+	} else if dir.flags.Load()&disk.BTRFS_INODE_COMPRESS != 0 {
+		inode.flags.Or(disk.BTRFS_INODE_COMPRESS)
 	}
-	if dir.flags&disk.BTRFS_INODE_NODATACOW != 0 {
-		inode.flags |= disk.BTRFS_INODE_NODATACOW
+	if dir.flags.Load()&disk.BTRFS_INODE_NODATACOW != 0 {
+		inode.flags.Or(disk.BTRFS_INODE_NODATACOW)
 		if inode.IsReg() {
-			inode.flags |= disk.BTRFS_INODE_NODATASUM
+			inode.flags.Or(disk.BTRFS_INODE_NODATASUM)
 		}
 	}
 	inode.syncInodeFlagsToIFlags()
@@ -1164,7 +1164,7 @@ func (inode *Inode) getattr(stat *vfs.Kstat) error {
 		{disk.BTRFS_INODE_NODUMP, unix.STATX_ATTR_NODUMP},
 	} {
 		stat.AttributesMask |= a.statx
-		if inode.flags&a.disk != 0 {
+		if inode.flags.Load()&a.disk != 0 {
 			stat.Attributes |= a.statx
 		}
 	}
@@ -1186,7 +1186,7 @@ func (inode *Inode) permission(cred *vfs.Cred, mask int) error {
 		if (inode.IsReg() || inode.IsDir() || inode.IsLnk()) && inode.root.readonly() {
 			return unix.EROFS
 		}
-		if inode.flags&disk.BTRFS_INODE_READONLY != 0 {
+		if inode.flags.Load()&disk.BTRFS_INODE_READONLY != 0 {
 			return unix.EACCES
 		}
 	}

@@ -90,7 +90,7 @@ func (inode *Inode) syncInodeFlagsToIFlags() {
 		{disk.BTRFS_INODE_NOATIME, vfs.S_NOATIME},
 		{disk.BTRFS_INODE_DIRSYNC, vfs.S_DIRSYNC},
 	} {
-		if inode.flags&p.disk != 0 {
+		if inode.flags.Load()&p.disk != 0 {
 			s |= p.s
 		}
 	}
@@ -128,7 +128,7 @@ func (inode *Inode) setFlags(file *vfs.File, fsflags uint32) error {
 	}
 	inode.InodeLock()
 	defer inode.InodeUnlock()
-	old := inodeFlagsToFsflags(inode.flags)
+	old := inodeFlagsToFsflags(inode.flags.Load())
 	fsflags = inode.maskFsflagsForType(fsflags)
 	if err := checkFsflags(old, fsflags); err != nil {
 		return err
@@ -137,7 +137,7 @@ func (inode *Inode) setFlags(file *vfs.File, fsflags uint32) error {
 		return unix.EPERM
 	}
 
-	flags := inode.flags
+	flags := inode.flags.Load()
 	for _, p := range inodeFlagPairs {
 		if p.fsflg == FS_NOCOW_FL {
 			continue
@@ -175,7 +175,7 @@ func (inode *Inode) setFlags(file *vfs.File, fsflags uint32) error {
 	if err != nil {
 		return err
 	}
-	inode.flags = flags
+	inode.flags.Store(flags)
 	inode.syncInodeFlagsToIFlags()
 	inode.IncIversion()
 	inode.SetCtime(inode.CurrentTime())
@@ -196,7 +196,7 @@ func (inode *Inode) ioctl(file *vfs.File, cmd uint, arg any) error {
 		if !ok {
 			return unix.EFAULT
 		}
-		*flags = inodeFlagsToFsflags(inode.flags)
+		*flags = inodeFlagsToFsflags(inode.flags.Load())
 		return nil
 	case FS_IOC_SETFLAGS:
 		flags, ok := arg.(*uint32)

@@ -197,7 +197,7 @@ func (inode *Inode) AddOrderedExtent(fileOffset, start, length, diskLen uint64, 
 		compressType: compressType,
 		inode:        inode,
 	}
-	if inode.flags&disk.BTRFS_INODE_NODATASUM == 0 && typ != BTRFS_ORDERED_NOCOW {
+	if inode.flags.Load()&disk.BTRFS_INODE_NODATASUM == 0 && typ != BTRFS_ORDERED_NOCOW {
 		entry.csumBytesLeft = diskLen
 	}
 	entry.flags.Init(fsInfo.orderedFlagsClass)
