@@ -244,7 +244,10 @@ func (inode *Inode) diskISizeRead() uint64 {
 	if !inode.IsReg() {
 		return uint64(inode.ISize())
 	}
-	return inode.diskISize
+	inode.orderedTree.lock.Lock()
+	size := inode.diskISize
+	inode.orderedTree.lock.Unlock()
+	return size
 }
 
 // UpdateInode writes an inode back to the tree.
