@@ -81,9 +81,7 @@ func copyFileChecks(in *File, posIn int64, out *File, posOut int64, length int64
 		return 0, unix.EBADF
 	case inodeOut.IsImmutable():
 		return 0, unix.EPERM
-	case posIn < 0 || posOut < 0:
-		return 0, unix.EINVAL
-	case posIn+length < posIn || posOut+length < posOut:
+	case uint64(posIn+length) < uint64(posIn) || uint64(posOut+length) < uint64(posOut):
 		return 0, unix.EOVERFLOW
 	}
 	size := inodeIn.ISize()

@@ -58,7 +58,8 @@ type InodeOperations interface {
 	Setxattr(inode *Inode, name string, value []byte, flags int) error
 	// Getxattr copies the value into buf; an empty buf asks for the size, a short one gets ERANGE.
 	Getxattr(inode *Inode, name string, buf []byte) (int, error)
-	// Listxattr copies the names, each ended by a zero byte, under the same rules for buf. Filtering trusted.* is the caller's.
+	// Listxattr copies the names, each ended by a zero byte, under the same rules for buf. Whether
+	// trusted.* shows to everybody is the file system's choice (btrfs's is yes).
 	Listxattr(inode *Inode, buf []byte) (int, error)
 	Removexattr(inode *Inode, name string) error
 	UpdateTime(inode *Inode, now Timespec, flags int) error

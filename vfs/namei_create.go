@@ -169,7 +169,7 @@ func (p *Process) Linkat(oldDirfd int, oldName string, newDirfd int, newName str
 	}
 	how := uint(0)
 	if flags&unix.AT_EMPTY_PATH != 0 {
-		if oldName == "" && !p.Cred().Capable(CAP_DAC_READ_SEARCH) {
+		if oldName == "" && !p.mayLinkFd(oldDirfd) {
 			return unix.ENOENT
 		}
 		how |= LOOKUP_EMPTY
@@ -186,8 +186,42 @@ func (p *Process) Linkat(oldDirfd int, oldName string, newDirfd int, newName str
 		if old.Mnt != nd.path.Mnt {
 			return unix.EXDEV
 		}
+		if err := p.mayLinkat(old.Dentry.DInode()); err != nil {
+			return err
+		}
 		return vfsLink(nd.cred, old.Dentry, dir, dentry)
 	})
+}
+
+// mayLinkFd: a file without a name gets one from whoever opened it, or from those who may read everything.
+//
+//kernel:none mirrors the LOOKUP_LINKAT_EMPTY check of path_init
+func (p *Process) mayLinkFd(fd int) bool {
+	if fd == unix.AT_FDCWD || p.Cred().Capable(CAP_DAC_READ_SEARCH) {
+		return true
+	}
+	file := p.fdgetRaw(fd)
+	if file == nil {
+		return true // EBADF comes later
+	}
+	defer file.fput()
+	return file.Cred == p.Cred()
+}
+
+// mayLinkat refuses links to other people's files that one could not write, or that would keep a setuid program alive.
+//
+//kernel:fs/namei.c may_linkat
+func (p *Process) mayLinkat(inode *Inode) error {
+	cred := p.Cred()
+	if !p.V.ProtectedHardlinks || inode.OwnerOrCapable(cred) {
+		return nil
+	}
+	mode := inode.Mode()
+	safe := inode.IsReg() && mode&unix.S_ISUID == 0 && mode&(unix.S_ISGID|unix.S_IXGRP) != unix.S_ISGID|unix.S_IXGRP
+	if !safe || inode.Permission(cred, MAY_READ|MAY_WRITE) != nil {
+		return unix.EPERM
+	}
+	return nil
 }
 
 //kernel:fs/namei.c vfs_link

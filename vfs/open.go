@@ -79,7 +79,7 @@ func buildOpenFlags(flags int, mode uint32) (op openFlags, err error) {
 	if flags&unix.O_NOFOLLOW == 0 {
 		op.lookup |= LOOKUP_FOLLOW
 	}
-	op.flags = flags
+	op.flags = flags &^ unix.O_CLOEXEC // the descriptor's, not the file's
 	return op, nil
 }
 

@@ -20,6 +20,9 @@ type VFS struct {
 	// MaxDentries and MaxInodes bound the unused entries that each super block keeps cached.
 	MaxDentries, MaxInodes int64
 
+	// ProtectedHardlinks forbids links to files that one could not write (fs.protected_hardlinks, which distributions set).
+	ProtectedHardlinks bool
+
 	// OpenBdev, when set, opens block devices that were not added with AddBdev; path is the source argument of Mount.
 	OpenBdev func(path string, readOnly bool) (blockdev.Device, error)
 

@@ -123,42 +123,16 @@ func (p *Process) listxattr(path Path, buf []byte) (int, error) {
 		buf = buf[:XATTR_LIST_MAX]
 	}
 	inode := path.Dentry.DInode()
-	n, err := inode.Op.Listxattr(inode, nil)
-	if err == unix.EOPNOTSUPP {
+	n, err := inode.Op.Listxattr(inode, buf)
+	switch {
+	case err == unix.EOPNOTSUPP:
 		return 0, nil // no attributes, then
-	}
-	if err != nil {
+	case err == unix.ERANGE && len(buf) >= XATTR_LIST_MAX:
+		return -1, unix.E2BIG
+	case err != nil:
 		return -1, err
 	}
-	if p.Cred().Capable(CAP_SYS_ADMIN) {
-		if len(buf) == 0 {
-			return n, nil
-		}
-		if n, err = inode.Op.Listxattr(inode, buf); err != nil {
-			return -1, err
-		}
-		return n, nil
-	}
-	// Others do not even see the names of trusted attributes.
-	all := make([]byte, n)
-	if n > 0 {
-		if n, err = inode.Op.Listxattr(inode, all); err != nil {
-			return -1, err
-		}
-	}
-	var seen []byte
-	for name := range strings.SplitAfterSeq(string(all[:n]), "\x00") {
-		if !strings.HasPrefix(name, "trusted.") {
-			seen = append(seen, name...)
-		}
-	}
-	if len(buf) == 0 {
-		return len(seen), nil
-	}
-	if len(seen) > len(buf) {
-		return -1, unix.ERANGE
-	}
-	return copy(buf, seen), nil
+	return n, nil
 }
 
 //kernel:fs/xattr.c vfs_removexattr

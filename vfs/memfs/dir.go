@@ -197,9 +197,7 @@ func (dirInodeOps) Rename(oldDir *vfs.Inode, oldDentry *vfs.Dentry, newDir *vfs.
 			fs.subdirs(to, +1)
 		}
 	}
-	if exchange {
-		move(target, newDir, oldDir, oldName)
-	} else if target != nil {
+	if target != nil && !exchange {
 		if target.IsDir() {
 			target.ClearNlink()
 			fs.subdirs(newDir, -1)
@@ -208,6 +206,9 @@ func (dirInodeOps) Rename(oldDir *vfs.Inode, oldDentry *vfs.Dentry, newDir *vfs.
 		}
 	}
 	move(source, oldDir, newDir, newName)
+	if exchange {
+		move(target, newDir, oldDir, oldName)
+	}
 	return nil
 }
 

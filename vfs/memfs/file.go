@@ -178,9 +178,10 @@ func (fileOps) Llseek(file *vfs.File, offset int64, whence int) (int64, error) {
 	inode.IMutex.RLock()
 	defer inode.IMutex.RUnlock()
 	size := inode.ISize()
-	if offset < 0 || offset >= size {
+	if offset >= size {
 		return 0, unix.ENXIO
 	}
+	offset = max(offset, 0) // as btrfs does
 	n := nodeOf(inode)
 	index := uint64(offset >> blockShift)
 	i := n.find(index)
