@@ -3,6 +3,7 @@
 package bash
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sort"
@@ -697,4 +698,45 @@ func builtinUnset(sh *Shell, args []string) int {
 		}
 	}
 	return status
+}
+
+// Builtin runs one of the shell's own commands.
+func (sh *Shell) Builtin(args []string) int {
+	b := builtins[args[0]]
+	if b == nil {
+		return 127
+	}
+	return b(sh, args)
+}
+
+// Environment changes exported variables until the function that it returns is called: env(1) does so.
+func (sh *Shell) Environment(set map[string]string, unset []string, clean bool) (restore func()) {
+	s := &scope{}
+	if clean {
+		for _, name := range sh.names("") {
+			if sh.vars[name].exported {
+				unset = append(unset, name)
+			}
+		}
+	}
+	for _, name := range unset {
+		if sh.vars[name] != nil {
+			sh.hide(s, name)
+			delete(sh.vars, name)
+		}
+	}
+	for name, value := range set {
+		sh.hide(s, name)
+		sh.vars[name] = &Var{set: true, str: value, exported: true, owner: sh.tok}
+	}
+	return func() { sh.leave(s) }
+}
+
+// CommandContext runs a program that ends with ctx.
+func (sh *Shell) CommandContext(ctx context.Context, args []string) int {
+	sub := sh.fork()
+	sub.ownProcess()
+	sub.proc = newProc(ctx, sub.proc.pid)
+	sub.status = sub.Command(args)
+	return sub.finish()
 }
