@@ -18,11 +18,16 @@ func (w *Workers) workerLoop(me *worker) {
 				break
 			}
 			w.nPending--
-			// Taking it off the list and marking it is one step for Queue.
-			work.state.And(^uint64(workQueued))
-			work.state.Or(workRunning)
+			w.runs++
+			run := w.runs << workRunShift
+			work.state.Store(run | work.state.Load()&workOrdered | workRunning)
 			w.lock.Unlock()
-			w.run(work)
+			work.Func(work)
+			if w.ordered {
+				w.runOrderedCompletions(work)
+			} else {
+				w.finish(work, run)
+			}
 			if n%reschedEvery == 0 {
 				w.k.CondResched()
 			}
@@ -114,28 +119,14 @@ func (w *Workers) leave() {
 	}
 }
 
-// run does one item that has been marked as running.
-//
-//kernel:none the body of worker_loop
-func (w *Workers) run(work *Work) {
-	if !w.ordered {
-		gen := work.state.Load() &^ (workGen - 1)
-		work.Func(work)
-		w.finish(work, gen)
-		return
-	}
-	work.Func(work)
-	w.runOrderedCompletions(work)
-}
-
 // finish ends an item of an unordered queue, unless Func has freed it, and
 // queues it again if that was asked for while it ran.
 //
 //kernel:none non-reentrancy, which btrfs_workers left to its users
-func (w *Workers) finish(work *Work, gen uint64) {
+func (w *Workers) finish(work *Work, run uint64) {
 	for {
 		s := work.state.Load()
-		if s&^(workGen-1) != gen || s&workRunning == 0 {
+		if s>>workRunShift<<workRunShift != run || s&workRunning == 0 {
 			break // freed, and perhaps somebody else's by now
 		}
 		if s&workQueued == 0 {
@@ -162,45 +153,45 @@ func (w *Workers) putItem() {
 }
 
 // runOrderedCompletions notes that Func of an item has returned and then calls
-// OrderedFunc of all items at the head of the queue whose turn it is.
+// OrderedFunc of all items at the head of the queue that are done.
 //
-// An item stays on the list while its OrderedFunc runs: it is the barrier that
-// keeps other threads, which may have finished later items, from overtaking.
-// Whoever finds the head being run by somebody else leaves: that thread will
-// look again when it is done.
+// One thread does that at a time (ordering); others that finish an item leave
+// it to that thread, which looks at the head again before it stops.
+//
+// An item without OrderedFree may be freed by its OrderedFunc and be in use for
+// something else before that returns, so it is let go of before. (In the kernel
+// the item stays on the list as a barrier, and only OrderedFree may free it.)
 //
 //kernel:fs/btrfs/async-thread.c run_ordered_work
 func (w *Workers) runOrderedCompletions(work *Work) {
 	w.lock.Lock()
 	work.state.Or(workDone)
+	if w.ordering {
+		w.lock.Unlock()
+		return
+	}
+	w.ordering = true
 	for {
 		work = w.order.First()
-		if work == nil {
+		if work == nil || work.state.Load()&workDone == 0 {
 			break
 		}
-		s := work.state.Load()
-		if s&workDone == 0 || s&workOrderDone != 0 {
-			break
-		}
-		work.state.Or(workOrderDone)
-		w.lock.Unlock()
-
-		if work.OrderedFunc != nil {
-			work.OrderedFunc(work)
-		}
-
-		w.lock.Lock()
 		work.order.Remove()
-		free := work.OrderedFree
-		// The item is nobody's now: it may be queued again from OrderedFree.
-		work.state.And(^uint64(workRunning | workOrdered | workDone | workOrderDone))
+		ordered, free := work.OrderedFunc, work.OrderedFree
+		if free == nil {
+			work.state.Store(0)
+		}
 		w.lock.Unlock()
-
+		if ordered != nil {
+			ordered(work)
+		}
 		if free != nil {
+			work.state.Store(0)
 			free(work)
 		}
 		w.putItem()
 		w.lock.Lock()
 	}
+	w.ordering = false
 	w.lock.Unlock()
 }

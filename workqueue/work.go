@@ -17,9 +17,10 @@ import "kbtrfs/kernel"
 // nothing. Queueing one that runs makes it run once more afterwards, which
 // whoever gave it something new to do relies on.
 //
-// INVARIANT: state is 0 for an item that the queue has no business with. Init
-// changes the generation in its upper half, by which a thread that returns from
-// Func knows whether the item in its hands is still the one that it started.
+// INVARIANT: state is 0 for an item that the queue has no business with. Above
+// its bits stands the number of the run that goes on, by which a thread that
+// returns from Func knows whether the item in its hands is still the one that
+// it started, or freed memory that serves another purpose by now.
 //
 //kernel:fs/btrfs/async-thread.h struct btrfs_work
 type Work struct {
@@ -36,22 +37,22 @@ type Work struct {
 
 // The bits of Work.state.
 const (
-	workQueued    = 1 << iota // waits for a thread, or will once it has run
-	workRunning               // Func has been called and has not returned
-	workOrdered               // on the list of an ordered queue
-	workDone                  // Func has returned
-	workOrderDone             // OrderedFunc has been called
-	workGen       = 1 << 32
+	workQueued  = 1 << iota // waits for a thread, or will once it has run
+	workRunning             // Func has been called and has not returned
+	workOrdered             // on the list of an ordered queue
+	workDone                // Func has returned, OrderedFunc has not
+
+	workRunShift = 8
 )
 
-// Init prepares an item, also one that was used before.
+// Init prepares an item, also one that was used before and is free now.
 //
 //kernel:fs/btrfs/async-thread.c btrfs_init_work
 func (work *Work) Init(fn, orderedFunc, orderedFree func(*Work)) {
 	work.Func, work.OrderedFunc, work.OrderedFree = fn, orderedFunc, orderedFree
 	work.queue.Init(work)
 	work.order.Init(work)
-	work.state.Store((work.state.Load() + workGen) &^ (workGen - 1))
+	work.state.Store(0)
 }
 
 // Pending tells whether the item waits or runs.

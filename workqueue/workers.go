@@ -40,11 +40,13 @@ type Workers struct {
 	lock     kernel.SpinMutex
 	pending  kernel.List[Work] // lock
 	nPending int               // lock
-	order    kernel.List[Work] // lock; queue order, from Queue until OrderedFunc has returned
+	order    kernel.List[Work] // lock; in queue order, until OrderedFunc is called
 	idle     *worker           // lock; stack of sleeping threads
 	nThreads int               // lock; running, waking and idle
 	coming   int               // lock; threads woken or started that have not yet looked at pending
 	threads  int               // lock; started in all: for names
+	ordering bool              // lock; a thread is calling OrderedFuncs
+	runs     uint64            // lock; number of the last run
 	started  bool              // lock
 	stopping bool              // lock
 
@@ -72,6 +74,10 @@ const idleTimeout = 120 * kernel.Second
 //kernel:fs/btrfs/async-thread.c btrfs_init_workers @v3.12
 func New(k *kernel.Kernel, name string, maxActive int, opts Options) *Workers {
 	w := &Workers{k: k, name: name, ordered: opts.Ordered, maxActive: max(maxActive, 1), thresh: max(opts.IdleThresh, 1)}
+	for _, c := range []byte(name) { // runs of different queues have different numbers
+		w.runs = w.runs*31 + uint64(c)
+	}
+	w.runs = w.runs % (1 << 20) << 32
 	w.lock.Init(k.Class("workers->lock"))
 	w.empty.Init(k.Class("workqueue " + name + " empty"))
 	w.ended.Init(k.Class("workqueue " + name + " stopped"))
@@ -104,7 +110,7 @@ func (w *Workers) newThread() string {
 	w.threads++
 	w.coming++
 	w.nAlive.Add(1)
-	return "btrfs-" + w.name + "-" + itoa(w.threads)
+	return w.name + "-" + itoa(w.threads)
 }
 
 // itoa formats a small positive number.

@@ -92,8 +92,8 @@ func TestParallel(t *testing.T) {
 }
 
 // TestOrdered: OrderedFunc runs in queue order, one at a time, after Func;
-// OrderedFree after OrderedFunc. (Mutation: take the item off the list before
-// OrderedFunc; the "inside" check fails.)
+// OrderedFree after OrderedFunc. (Mutation: ignore Workers.ordering; the
+// "inside" check fails.)
 func TestOrdered(t *testing.T) {
 	worlds(t, 100, func(k *kernel.Kernel) {
 		const items = 8
@@ -190,6 +190,70 @@ func TestFreedByFunc(t *testing.T) {
 		}, nil, nil)
 		w.Queue(work)
 		w.Flush()
+		w.Stop()
+	})
+}
+
+// TestFreedRuns: the return of a function whose item is in use again says
+// nothing about the new run. (Mutation: no look at the number of the run in
+// finish; the new run is taken for ended and the item runs twice at once.)
+func TestFreedRuns(t *testing.T) {
+	worlds(t, 100, func(k *kernel.Kernel) {
+		w := New(k, "recycle", 3, Options{})
+		w.Start()
+		var started kernel.Completion
+		started.Init(k.Class("started"))
+		var inside, runs kernel.AtomicInt32
+		work := &Work{}
+		work.Init(func(work *Work) {
+			work.Init(func(*Work) {
+				k.BUG_ON(inside.Add(1) != 1, "two at once")
+				started.Complete()
+				for range 20 {
+					k.CondResched()
+				}
+				if runs.Add(1) < 3 {
+					w.Queue(work)
+				}
+				for range 5 {
+					k.CondResched()
+				}
+				inside.Add(-1)
+			}, nil, nil)
+			w.Queue(work)
+			started.Wait()
+		}, nil, nil)
+		w.Queue(work)
+		w.Flush()
+		k.BUG_ON(runs.Load() != 3, "%d runs", runs.Load())
+		w.Stop()
+	})
+}
+
+// TestFreedByOrderedFunc: without OrderedFree an ordered item is free when its
+// OrderedFunc is called, for use on the same queue too.
+func TestFreedByOrderedFunc(t *testing.T) {
+	worlds(t, 60, func(k *kernel.Kernel) {
+		w := New(k, "ordered", 2, Options{Ordered: true})
+		w.Start()
+		var ordered kernel.AtomicInt32
+		var again func(work *Work)
+		again = func(work *Work) {
+			if n := ordered.Add(1); n <= 5 {
+				if n%2 == 0 {
+					work.Init(func(*Work) {}, again, nil)
+				}
+				w.Queue(work)
+				k.CondResched() // it may be done before we are
+			}
+		}
+		for range 2 {
+			work := &Work{}
+			work.Init(func(*Work) { k.CondResched() }, again, nil)
+			w.Queue(work)
+		}
+		w.Flush()
+		k.BUG_ON(ordered.Load() != 7, "%d ordered, want 7", ordered.Load())
 		w.Stop()
 	})
 }
