@@ -3,6 +3,7 @@
 package vfs_test
 
 import (
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -16,11 +17,8 @@ import (
 // machine is a machine with memfs as its root, and a process of root's. At the end everything must unmount without a warning.
 func machine(t testing.TB, data string) (*vfs.VFS, *vfs.Process) {
 	t.Helper()
-	k := kernel.New(kernel.Options{})
-	v := vfs.New(k, mm.Options{})
-	must(t, v.RegisterFilesystem(memfs.Type))
-	must(t, v.MountRoot("memfs", vfs.Source{Name: "root"}, 0, data))
-	p := v.NewProcess(vfs.Cred{})
+	v, p := quietMachine(t, data)
+	k := v.K
 	t.Cleanup(func() {
 		p.Exit()
 		if err := v.Shutdown(); err != nil {
@@ -31,6 +29,15 @@ func machine(t testing.TB, data string) (*vfs.VFS, *vfs.Process) {
 		}
 	})
 	return v, p
+}
+
+// quietMachine is machine without the end.
+func quietMachine(t testing.TB, data ...string) (*vfs.VFS, *vfs.Process) {
+	k := kernel.New(kernel.Options{})
+	v := vfs.New(k, mm.Options{})
+	must(t, v.RegisterFilesystem(memfs.Type))
+	must(t, v.MountRoot("memfs", vfs.Source{Name: "root"}, 0, strings.Join(data, ",")))
+	return v, v.NewProcess(vfs.Cred{})
 }
 
 func must(t testing.TB, err error) {

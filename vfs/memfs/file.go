@@ -146,7 +146,10 @@ func (n *node) write(iocb *vfs.Kiocb, iter *mm.IovIter) (int, error) {
 	}
 	done := 0
 	var err error
-	for iter.Count() > 0 {
+	if iocb.Pos > inode.ISize() {
+		err = n.expand(inode)
+	}
+	for err == nil && iter.Count() > 0 {
 		var b *block
 		if b, err = n.alloc(uint64(iocb.Pos >> blockShift)); err != nil {
 			break
@@ -228,7 +231,12 @@ func (fileOps) Fallocate(file *vfs.File, mode int, offset, length int64) error {
 		n.zeroRange(offset, end)
 		err = n.prealloc(offset, end)
 	default:
-		err = n.prealloc(offset, end)
+		if end > size {
+			err = n.expand(inode)
+		}
+		if err == nil {
+			err = n.prealloc(offset, end)
+		}
 	}
 	n.account(inode)
 	if err != nil {
@@ -255,12 +263,82 @@ func (n *node) prealloc(from, to int64) error {
 
 func (fileOps) Ioctl(file *vfs.File, cmd uint, arg any) error { return ioctl(file, cmd, arg) }
 
+// expand is what btrfs does before a file grows: the block that the old end is in gets contents, also where it was a hole.
+func (n *node) expand(inode *vfs.Inode) error {
+	size := inode.ISize()
+	if size&(blockSize-1) == 0 {
+		return nil
+	}
+	b, err := n.alloc(uint64(size >> blockShift))
+	if err == nil && b.data == nil {
+		b.data = new([blockSize]byte)
+	}
+	n.account(inode)
+	return err
+}
+
 // truncate changes the size.
-func (n *node) truncate(inode *vfs.Inode, size int64) {
-	if size < inode.ISize() {
+func (n *node) truncate(inode *vfs.Inode, size int64) error {
+	old := inode.ISize()
+	if size < old {
 		n.zeroRange(size, (size+blockSize-1)&^(blockSize-1))
 		n.free(uint64((size+blockSize-1)>>blockShift), 1<<63)
 		n.account(inode)
+	} else if size > old {
+		if err := n.expand(inode); err != nil {
+			return err
+		}
 	}
 	inode.ISizeWrite(size)
+	return nil
+}
+
+// CopyFileRange clones whole blocks, holes included, as btrfs does; the rest of a range that does not end with the file is left for the
+// next call. Other ranges are copied by reading and writing.
+func (fileOps) CopyFileRange(in *vfs.File, posIn int64, out *vfs.File, posOut int64, length int64, flags uint) (int64, error) {
+	from, to := nodeOf(in.Inode), nodeOf(out.Inode)
+	vfs.LockTwoNondirectories(in.Inode, out.Inode)
+	defer vfs.UnlockTwoNondirectories(in.Inode, out.Inode)
+	if (posIn|posOut)&(blockSize-1) != 0 {
+		return 0, unix.EOPNOTSUPP
+	}
+	if posIn+length != in.Inode.ISize() {
+		length &^= blockSize - 1
+	}
+	if posOut+length < out.Inode.ISize() {
+		length &^= blockSize - 1
+	}
+	if length <= 0 {
+		return 0, unix.EOPNOTSUPP
+	}
+	if err := out.FileRemovePrivs(); err != nil {
+		return 0, err
+	}
+	if err := out.FileUpdateTime(); err != nil {
+		return 0, err
+	}
+	blocks := uint64(length+blockSize-1) >> blockShift
+	first, start := uint64(posIn>>blockShift), uint64(posOut>>blockShift)
+	to.free(start, start+blocks-1)
+	for i := range blocks {
+		src := from.at(first + i)
+		if src == nil {
+			continue
+		}
+		data := src.data
+		dst, err := to.alloc(start + i)
+		if err != nil {
+			to.account(out.Inode)
+			return 0, err
+		}
+		if data != nil {
+			clone := *data
+			dst.data = &clone
+		}
+	}
+	if posOut+length > out.Inode.ISize() {
+		out.Inode.ISizeWrite(posOut + length)
+	}
+	to.account(out.Inode)
+	return length, nil
 }

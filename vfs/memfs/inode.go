@@ -23,7 +23,9 @@ func (inodeOps) Setattr(cred *vfs.Cred, dentry *vfs.Dentry, attr *vfs.Iattr) err
 			// truncate(2) stamps the file only if it changes something.
 			attr.Valid |= vfs.ATTR_MTIME | vfs.ATTR_CTIME
 		}
-		nodeOf(inode).truncate(inode, attr.Size)
+		if err := nodeOf(inode).truncate(inode, attr.Size); err != nil {
+			return err
+		}
 	}
 	inode.SetattrCopy(cred, attr)
 	inode.IncIversion()
