@@ -20,7 +20,10 @@ type BackingDevInfo struct {
 	mm          *MM
 	nrDirty     kernel.AtomicInt64 // pages
 	nrWriteback kernel.AtomicInt64
+	nrWritten   kernel.AtomicInt64 // ever
 	wakeTick    kernel.AtomicUint32
+	askedUntil  kernel.AtomicInt64 // nrWritten at which reclaim may ask the flusher again
+	askedAt     kernel.AtomicInt64 // when it last did
 }
 
 // The default read-ahead window: 128 KiB.
@@ -69,6 +72,7 @@ func (bdi *BackingDevInfo) NrWriteback() int64 { return bdi.nrWriteback.Load() }
 const (
 	maxPause      = 200e6 // ns that a writer sleeps before it looks again (MAX_PAUSE)
 	selfWriteback = 1024  // pages that a writer writes itself if there is no flusher
+	askAgain      = 50e6  // ns after which reclaim asks a flusher again that has not done its work
 	wakeEvery     = 32    // calls between two wake-ups of the flusher between the limits
 )
 
@@ -156,13 +160,22 @@ func (mm *MM) devices() []*BackingDevInfo {
 	return bdis
 }
 
-// wakeupFlushers asks all devices that have dirty pages to write some.
+// wakeupFlushers asks all devices that have dirty pages to write some, unless
+// they are still busy with what they were asked last.
 //
 //kernel:fs/fs-writeback.c wakeup_flusher_threads
 func (mm *MM) wakeupFlushers(nrPages int64) {
 	for _, bdi := range mm.devices() {
-		if bdi.WakeFlusher != nil && bdi.nrDirty.Load() > 0 {
-			bdi.WakeFlusher(nrPages, false)
+		dirty, written := bdi.nrDirty.Load(), bdi.nrWritten.Load()
+		if bdi.WakeFlusher == nil || dirty == 0 {
+			continue
 		}
+		now := mm.K.Now()
+		if written < bdi.askedUntil.Load() && now-bdi.askedAt.Load() < askAgain {
+			continue
+		}
+		bdi.askedUntil.Store(written + min(nrPages, dirty)/2)
+		bdi.askedAt.Store(now)
+		bdi.WakeFlusher(nrPages, false)
 	}
 }

@@ -396,6 +396,7 @@ func (page *Page) EndWriteback() {
 		mapping.TreeLock.Lock()
 		mapping.Pages.ClearMark(page.Index, PAGECACHE_TAG_WRITEBACK)
 		mapping.BDI.nrWriteback.Add(-1)
+		mapping.BDI.nrWritten.Add(1)
 		mm.nrWriteback.Add(-1)
 		page.clearWriteback()
 		mapping.TreeLock.Unlock()
