@@ -825,9 +825,43 @@ func (inode *Inode) punchHole(offset, length int64) error {
 
 	size := alignUp(uint64(inode.ISize()), pageSize)
 	from, to := uint64(offset), uint64(offset)+uint64(length)
-	lockStart, lockEnd := alignUp(from, pageSize), alignDown(to, pageSize)
-	if err := inode.zeroEdges(from, to, size); err != nil {
+	origStart := from
+	allHole, err := inode.findFirstNonHole(&from, to)
+	if err != nil || allHole {
 		return err
+	}
+	lockStart, lockEnd := alignUp(from, pageSize), alignDown(to, pageSize)
+	if from>>pageShift == (to-1)>>pageShift && to-from < pageSize {
+		if from < size {
+			if err := inode.truncatePage(from, to-from, false); err != nil {
+				return err
+			}
+		}
+		return inode.touch()
+	}
+	if from < size {
+		if err := inode.truncatePage(from, 0, false); err != nil {
+			return err
+		}
+	}
+	if from == origStart {
+		if allHole, err = inode.findFirstNonHole(&lockStart, to); err != nil {
+			return err
+		}
+		if allHole {
+			return inode.touch()
+		}
+	}
+	if tail := lockEnd; tail < to {
+		inHole, err := inode.findFirstNonHole(&tail, to)
+		if err != nil {
+			return err
+		}
+		if !inHole && tail == lockEnd && to < size {
+			if err := inode.truncatePage(to, 0, true); err != nil {
+				return err
+			}
+		}
 	}
 	if lockEnd <= lockStart {
 		return inode.touch()
@@ -869,26 +903,20 @@ func (inode *Inode) punchHole(offset, length int64) error {
 	return nil
 }
 
-// zeroEdges zeroes the parts of from..to that share a page with other bytes.
-// Nothing behind the end of the file (size) is in a page.
+// findFirstNonHole moves start behind the hole that it lies in, if it does, and
+// reports whether there is nothing else before end.
 //
-//kernel:none the truncate_block calls of btrfs_punch_hole
-func (inode *Inode) zeroEdges(from, to, size uint64) error {
-	if from>>pageShift == (to-1)>>pageShift && to-from < pageSize {
-		if from < size {
-			return inode.truncatePage(from, to-from, false)
-		}
-		return nil
+//kernel:fs/btrfs/file.c find_first_non_hole
+func (inode *Inode) findFirstNonHole(start *uint64, end uint64) (allHole bool, err error) {
+	em, err := inode.GetExtent(nil, *start, end-*start)
+	if err != nil {
+		return false, err
 	}
-	if from < size {
-		if err := inode.truncatePage(from, 0, false); err != nil {
-			return err
-		}
+	if em.blockStart != EXTENT_MAP_HOLE {
+		return false, nil
 	}
-	if to < size && to%pageSize != 0 {
-		return inode.truncatePage(to, 0, true)
-	}
-	return nil
+	*start = min(em.end(), end)
+	return *start == end, nil
 }
 
 // touch writes the times of an inode whose data have changed.
@@ -1035,28 +1063,20 @@ func (inode *Inode) fallocate(file *vfs.File, mode int, offset, length uint64) e
 		if err := inode.contExpand(size, allocStart); err != nil {
 			return err
 		}
-	} else if err := inode.truncatePage(size, 0, false); err != nil {
+	} else if end > size {
 		// What is behind i_size in its page must be zero before i_size grows.
-		return err
-	}
-	inode.WaitOrderedRange(allocStart, allocEnd-allocStart)
-	if mode&unix.FALLOC_FL_ZERO_RANGE != 0 {
-		if err := inode.zeroEdges(offset, end, alignUp(size, sectorsize)); err != nil {
+		if err := inode.truncatePage(size, 0, false); err != nil {
 			return err
 		}
-		// Whole pages lose their extents: those without any other byte of the file.
-		zeroStart, zeroEnd := alignUp(offset, sectorsize), alignDown(end, sectorsize)
-		if end >= size {
-			zeroEnd = allocEnd
-		}
-		if zeroStart < zeroEnd {
-			if err := inode.zeroRange(zeroStart, zeroEnd); err != nil {
-				return err
-			}
-		}
-		inode.WaitOrderedRange(allocStart, allocEnd-allocStart) // the edges
 	}
-	if err := inode.allocateRange(allocStart, allocEnd, end, keepSize); err != nil {
+	inode.WaitOrderedRange(allocStart, allocEnd-allocStart)
+	var err error
+	if mode&unix.FALLOC_FL_ZERO_RANGE != 0 {
+		err = inode.zeroRange(offset, end, keepSize)
+	} else {
+		err = inode.allocateRange(allocStart, allocEnd, end, keepSize)
+	}
+	if err != nil {
 		return err
 	}
 	// Times, and i_size if no extent had to be made for that.
@@ -1077,39 +1097,93 @@ func (inode *Inode) fallocate(file *vfs.File, mode int, offset, length uint64) e
 	return err
 }
 
-// zeroRange makes whole pages a hole.
+// zeroRange makes a range read as zeros, by preallocated extents where whole
+// blocks are concerned. Blocks at the edges that hold other bytes of the file as
+// well are zeroed in part; those that lie in a hole are allocated too.
 //
 //kernel:fs/btrfs/file.c btrfs_zero_range
-func (inode *Inode) zeroRange(start, end uint64) error {
-	root := inode.root
-	var cached *ExtentState
-	inode.punchHoleLockRange(start, end-1, &cached)
-	defer inode.ioTree.UnlockExtentCached(start, end-1, &cached)
-	path := NewPath()
-	defer path.Free()
-	for cur := start; cur < end; {
-		trans, err := root.StartTransaction(3)
-		if err != nil {
-			return err
-		}
-		dropEnd, err := trans.dropExtentsRaw(root, inode, path, cur, end, true)
-		if err == nil || err == unix.ENOSPC && dropEnd > cur {
-			err = inode.fillHoles(trans, cur, dropEnd)
-		}
-		if err == nil {
-			err = root.UpdateInode(trans, inode)
-		}
-		if err != nil {
-			trans.Abort(err)
-			trans.End()
-			return err
-		}
-		if err := trans.End(); err != nil {
-			return err
-		}
-		cur = dropEnd
+func (inode *Inode) zeroRange(offset, end uint64, keepSize bool) error {
+	sectorsize := uint64(inode.root.fsInfo.sectorsize)
+	allocStart, allocEnd := alignDown(offset, sectorsize), alignUp(end, sectorsize)
+	em, err := inode.GetExtent(nil, allocStart, allocEnd-allocStart)
+	if err != nil {
+		return err
 	}
-	return nil
+	if em.flags&EXTENT_FLAG_PREALLOC != 0 {
+		// It reads as zeros already, the whole or the first part.
+		if em.end() >= end {
+			return nil
+		}
+		offset = em.end()
+		allocStart = offset
+	}
+	if alignDown(offset, sectorsize) == alignDown(end-1, sectorsize) {
+		if em, err = inode.GetExtent(nil, allocStart, sectorsize); err != nil {
+			return err
+		}
+		if em.flags&EXTENT_FLAG_PREALLOC != 0 {
+			return nil
+		}
+		if end-offset < sectorsize && em.blockStart != EXTENT_MAP_HOLE {
+			return inode.truncatePage(offset, end-offset, false)
+		}
+		allocStart = alignDown(offset, sectorsize)
+		allocEnd = allocStart + sectorsize
+	} else {
+		allocStart, allocEnd = alignUp(offset, sectorsize), alignDown(end, sectorsize)
+		if offset%sectorsize != 0 {
+			hole, written, err := inode.zeroRangeCheckRangeBoundary(offset)
+			if err != nil {
+				return err
+			}
+			if hole {
+				allocStart = alignDown(offset, sectorsize)
+			} else if written {
+				if err := inode.truncatePage(offset, 0, false); err != nil {
+					return err
+				}
+			}
+		}
+		if end%sectorsize != 0 {
+			hole, written, err := inode.zeroRangeCheckRangeBoundary(end)
+			if err != nil {
+				return err
+			}
+			if hole {
+				allocEnd = alignUp(end, sectorsize)
+			} else if written {
+				if err := inode.truncatePage(end, 0, true); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if allocStart >= allocEnd {
+		return nil
+	}
+	if err := inode.checkDataFreeSpace(allocEnd - allocStart); err != nil {
+		return err
+	}
+	var cached *ExtentState
+	inode.punchHoleLockRange(allocStart, allocEnd-1, &cached)
+	err = inode.preallocFileRange(allocStart, allocEnd-allocStart, end, keepSize)
+	inode.ioTree.UnlockExtentCached(allocStart, allocEnd-1, &cached)
+	inode.freeReservedDataSpace(allocEnd - allocStart)
+	return err
+}
+
+// zeroRangeCheckRangeBoundary says what the block at an edge is: a hole, written,
+// or (neither) preallocated.
+//
+//kernel:fs/btrfs/file.c btrfs_zero_range_check_range_boundary
+func (inode *Inode) zeroRangeCheckRangeBoundary(offset uint64) (hole, written bool, err error) {
+	sectorsize := uint64(inode.root.fsInfo.sectorsize)
+	em, err := inode.GetExtent(nil, alignDown(offset, sectorsize), sectorsize)
+	if err != nil {
+		return false, false, err
+	}
+	hole = em.blockStart == EXTENT_MAP_HOLE
+	return hole, !hole && em.flags&EXTENT_FLAG_PREALLOC == 0, nil
 }
 
 // allocateRange preallocates the holes of start..end. fileEnd is where the file

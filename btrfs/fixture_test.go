@@ -3,6 +3,7 @@
 package btrfs_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -51,13 +52,21 @@ func mustBoot(t testing.TB, k *kernel.Kernel, dev blockdev.Device) *machine {
 // off unmounts; every warning of the machine fails the test.
 func (m *machine) off() {
 	m.t.Helper()
+	if err := m.offErr(); err != nil {
+		m.t.Error(err)
+	}
+}
+
+// offErr is off for those who report failures themselves.
+func (m *machine) offErr() error {
 	m.Exit()
 	if err := m.V.Shutdown(); err != nil {
-		m.t.Fatalf("umount: %v\n%s", err, tail(m.k))
+		return fmt.Errorf("umount: %v\n%s", err, tail(m.k))
 	}
-	for _, w := range m.k.Warnings() {
-		m.t.Errorf("WARN: %v", w)
+	if w := m.k.Warnings(); len(w) > 0 {
+		return fmt.Errorf("WARN: %v", w)
 	}
+	return nil
 }
 
 func tail(k *kernel.Kernel) (s string) {
@@ -102,17 +111,25 @@ func mkloop(t testing.TB, k *kernel.Kernel, size int64, o mkfs.Options) (*blockd
 // fsck runs our own check on an unmounted device.
 func fsck(t testing.TB, k *kernel.Kernel, dev blockdev.Device) {
 	t.Helper()
+	if err := fsckErr(k, dev); err != nil {
+		t.Error(err)
+	}
+}
+
+// fsckErr is fsck for those who report failures themselves.
+func fsckErr(k *kernel.Kernel, dev blockdev.Device) error {
 	problems, err := check.Device(k, dev, check.Options{DataCsum: true})
 	if err != nil {
-		t.Errorf("check: %v", err)
+		return fmt.Errorf("check: %w", err)
 	}
-	for i, p := range problems {
-		if i == 12 {
-			t.Errorf("check: ... %d in all", len(problems))
-			break
-		}
-		t.Errorf("check: %v", p)
+	if len(problems) == 0 {
+		return nil
 	}
+	s := ""
+	for _, p := range problems[:min(len(problems), 12)] {
+		s += p.String() + "\n"
+	}
+	return fmt.Errorf("check finds %d problems:\n%s", len(problems), s)
 }
 
 // write makes a file with contents.

@@ -62,7 +62,9 @@ func play(t *testing.T, ops []oracle.Op, o playOptions) (difference string) {
 			for _, p := range append([]*oracle.Player{ours}, values(others, names)...) {
 				p.CloseAll()
 			}
-			m.off()
+			if err := m.offErr(); err != nil {
+				return fmt.Sprintf("operation %d, remount: %v", i, err)
+			}
 			m = mustBoot(t, k, dev)
 			ours = oracle.NewPlayer(oracle.Ours{Process: m.Process})
 		}
@@ -82,13 +84,11 @@ func play(t *testing.T, ops []oracle.Op, o playOptions) (difference string) {
 			return "the trees differ (- " + n + ", + ours):\n" + d
 		}
 	}
-	m.off()
-	if t.Failed() {
-		return "umount left something behind"
+	if err := m.offErr(); err != nil {
+		return err.Error()
 	}
-	fsck(t, k, dev)
-	if t.Failed() {
-		return "check is not clean"
+	if err := fsckErr(k, dev); err != nil {
+		return err.Error()
 	}
 	if o.kernel {
 		if err := oracle.CheckErr(path, "--check-data-csum"); err != nil {

@@ -257,8 +257,9 @@ func (p *Player) Do(o Op) string {
 	case "chown":
 		return result(p.Lchown(o.A, o.Flags%5-1, int(o.Tag%5)-1), "ok")
 	case "mknod":
-		mode := []uint32{unix.S_IFIFO, unix.S_IFREG, unix.S_IFSOCK, unix.S_IFCHR}[o.Flags%4]
-		return result(p.Mknod(o.A, mode|0o644, unix.Mkdev(uint32(o.Tag), uint32(o.Flags))), "ok")
+		// No pipes, for there are no readers here, and no device that exists.
+		mode := []uint32{unix.S_IFREG, unix.S_IFSOCK, unix.S_IFCHR}[o.Flags%3]
+		return result(p.Mknod(o.A, mode|0o644, unix.Mkdev(240+uint32(o.Tag)%15, 1<<19+uint32(o.Flags))), "ok")
 	case "utimens":
 		a, m := vfs.Timespec{Sec: o.Off, Nsec: uint32(o.Len)}, vfs.Timespec{Sec: o.Off * 3, Nsec: uint32(o.Flags)}
 		if err := p.Utimens(o.A, a, m); err != nil {

@@ -94,33 +94,64 @@ func CheckErr(image string, args ...string) error {
 func Mount(t testing.TB, image, options string) (dir string, umount func()) {
 	t.Helper()
 	dir = t.TempDir()
-	// Only the standard output: a warning about the image's size is not a name.
-	out, err := exec.Command("losetup", "--find", "--show", image).Output()
+	loop, err := attach(image)
 	if err != nil {
-		t.Fatalf("losetup %s: %v", image, err)
+		t.Fatalf("no loop device for %s: %v", image, err)
 	}
-	loop := strings.TrimSpace(string(out))
-	mounted := false
+	err = unix.Mount(loop.Name(), dir, "btrfs", 0, options)
+	loop.Close()
+	if err != nil {
+		t.Fatalf("the kernel does not mount %s: %v\n%s", image, err, dmesg())
+	}
 	done := false
 	umount = func() {
 		if done {
 			return
 		}
 		done = true
-		if mounted {
-			if err := unix.Unmount(dir, 0); err != nil {
-				t.Errorf("umount %s: %v", dir, err)
-				unix.Unmount(dir, unix.MNT_DETACH)
-			}
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Errorf("umount %s: %v", dir, err)
+			unix.Unmount(dir, unix.MNT_DETACH)
 		}
-		exec.Command("losetup", "-d", loop).Run()
 	}
 	t.Cleanup(umount)
-	if err := unix.Mount(loop, dir, "btrfs", 0, options); err != nil {
-		t.Fatalf("the kernel does not mount %s: %v\n%s", image, err, dmesg())
-	}
-	mounted = true
 	return dir, umount
+}
+
+// attach gives an image a loop device that the kernel takes away when nobody
+// uses it any more: neither a killed test nor a second one that detaches by name
+// can do harm.
+func attach(image string) (*os.File, error) {
+	f, err := os.OpenFile(image, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer control.Close()
+	for range 100 {
+		n, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
+		if err != nil {
+			return nil, err
+		}
+		loop, err := os.OpenFile(fmt.Sprintf("/dev/loop%d", n), os.O_RDWR, 0)
+		if err != nil {
+			return nil, err
+		}
+		config := unix.LoopConfig{Fd: uint32(f.Fd())}
+		config.Info.Flags = unix.LO_FLAGS_AUTOCLEAR
+		if err = unix.IoctlLoopConfigure(int(loop.Fd()), &config); err == nil {
+			return loop, nil
+		}
+		loop.Close()
+		if err != unix.EBUSY { // somebody else was faster
+			return nil, err
+		}
+	}
+	return nil, unix.EBUSY
 }
 
 // dmesg is the end of the kernel log, for failure messages.
