@@ -232,7 +232,9 @@ func (dentry *Dentry) ShrinkDcacheParent() {
 		var victims, inUse []*Dentry
 		dentry.lock.Lock()
 		for child := range dentry.subdirs.All() {
-			if child.hash.Load() == nil && child.count.CompareAndSwap(0, dentryDead) {
+			// Children hold references: at zero there are none below. (A removed
+			// directory turned negative still has its empty table.)
+			if child.count.CompareAndSwap(0, dentryDead) {
 				victims = append(victims, child)
 			} else if child.DIsDir() && child.get() {
 				inUse = append(inUse, child)
