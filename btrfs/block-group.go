@@ -175,6 +175,14 @@ func (blockGroup *BlockGroup) addNewFreeSpace(start, end uint64) error {
 //
 //kernel:fs/btrfs/block-group.c load_extent_tree_free
 func (blockGroup *BlockGroup) loadExtentTreeFree() error {
+	return blockGroup.eachGap(blockGroup.addNewFreeSpace)
+}
+
+// eachGap tells visit what lies between the group's extents, according to the
+// last commit. Empty gaps are told, too.
+//
+//kernel:none the loop that load_extent_tree_free and populate_free_space_tree share
+func (blockGroup *BlockGroup) eachGap(visit func(start, end uint64) error) error {
 	fsInfo := blockGroup.fsInfo
 	root := fsInfo.extentRoot
 	path := NewPath()
@@ -219,12 +227,12 @@ func (blockGroup *BlockGroup) loadExtentTreeFree() error {
 			fsInfo.crit("extent %d of %d bytes overlaps another or leaves its block group", key.Objectid, length)
 			return unix.EUCLEAN
 		}
-		if err := blockGroup.addNewFreeSpace(last, key.Objectid); err != nil {
+		if err := visit(last, key.Objectid); err != nil {
 			return err
 		}
 		last = key.Objectid + length
 	}
-	return blockGroup.addNewFreeSpace(last, blockGroup.end())
+	return visit(last, blockGroup.end())
 }
 
 // cacheBlockGroup reads the group's free space if that is not done yet. It may

@@ -257,3 +257,55 @@ func TestChunkAlloc(t *testing.T) {
 	}
 	checkImage(t, k, dev)
 }
+
+// A free space tree that is marked as not valid is made anew.
+func TestRebuildFreeSpaceTree(t *testing.T) {
+	k := kernel.New(kernel.Options{})
+	dev := blockdev.NewMem(k, 256<<20)
+	if err := mkfs.Make(k, dev, mkfs.Options{NodeSize: 4096}); err != nil {
+		t.Fatal(err)
+	}
+	err := k.Run("test", func(*kernel.Task) {
+		f := openAllocFs(t, k, dev, MountOptions{})
+		f.makeFile()
+		for i := range uint64(300) {
+			if err := f.allocExtent(i<<20, 4096, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := uint64(0); i < 300; i += 3 {
+			f.freeExtent(i << 20)
+		}
+		f.verify()
+		extents := f.extents
+		// Spoil it the way that a program does which does not know the tree.
+		tree := f.freeSpaceRoot
+		f.freeSpaceRoot = nil
+		for i := uint64(0); i < 300; i += 6 {
+			if err := f.allocExtent(i<<20, 8192, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f.finishFile()
+		f.fileMade = false
+		f.superCopy.CompatRoFlags &^= disk.BTRFS_FEATURE_COMPAT_RO_FREE_SPACE_TREE_VALID
+		f.commit()
+		f.freeSpaceRoot = tree
+		f.close()
+
+		f = openAllocFs(t, k, dev, MountOptions{})
+		f.extents = extents
+		if !f.freeSpaceTreeUsable() {
+			t.Error("the tree is still not valid")
+		}
+		f.verify()
+		f.close()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := k.Warnings(); len(w) > 0 {
+		t.Fatalf("%q", w)
+	}
+	checkImage(t, k, dev)
+}

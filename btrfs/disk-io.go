@@ -839,6 +839,12 @@ func (fsInfo *FsInfo) openCtree() (err error) {
 	fsInfo.transactionKthread = k.KthreadRun("btrfs-transaction", fsInfo.transaction)
 	if !options.ReadOnly {
 		fsInfo.fsFlags.Set(BTRFS_FS_OPEN)
+		if err := fsInfo.rebuildFreeSpaceTree(); err != nil {
+			fsInfo.err("failed to rebuild the free space tree: %d", err)
+			fsInfo.transactionKthread.Stop()
+			fsInfo.cleanerKthread.Stop()
+			return err
+		}
 	}
 	return nil
 }

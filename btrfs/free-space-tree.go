@@ -599,6 +599,79 @@ func (trans *TransHandle) addToFreeSpaceTree(start, size uint64) error {
 	return trans.modifyFreeSpaceTree(start, size, false)
 }
 
+// clearFreeSpaceTree deletes all items.
+//
+//kernel:fs/btrfs/free-space-tree.c clear_free_space_tree
+func (trans *TransHandle) clearFreeSpaceTree() error {
+	root := trans.fsInfo.freeSpaceRoot
+	path := NewPath()
+	defer path.Free()
+	for {
+		if _, err := root.SearchSlot(trans, &disk.Key{}, path, -1, true); err != nil {
+			return err
+		}
+		nr := path.Nodes[0].Nritems()
+		if nr == 0 {
+			return nil
+		}
+		path.Slots[0] = 0
+		if err := root.DelItems(trans, path, 0, nr); err != nil {
+			return err
+		}
+		path.Release()
+	}
+}
+
+// populateFreeSpaceTree writes a group anew, from the extent tree.
+//
+//kernel:fs/btrfs/free-space-tree.c populate_free_space_tree
+func (trans *TransHandle) populateFreeSpaceTree(blockGroup *BlockGroup) error {
+	blockGroup.needsFreeSpace = false
+	blockGroup.usesBitmaps = fstExtents
+	if err := trans.addNewFreeSpaceInfo(blockGroup); err != nil {
+		return err
+	}
+	return blockGroup.eachGap(func(start, end uint64) error {
+		if start == end {
+			return nil
+		}
+		return trans.addToFreeSpaceTree(start, end-start)
+	})
+}
+
+// rebuildFreeSpaceTree makes a tree right that somebody has left behind who
+// changed the file system without knowing it. It runs at mount, alone; the
+// references of the blocks that it copies wait in the queues until the tree is
+// complete.
+//
+//kernel:fs/btrfs/free-space-tree.c btrfs_rebuild_free_space_tree
+func (fsInfo *FsInfo) rebuildFreeSpaceTree() error {
+	if fsInfo.freeSpaceRoot == nil || fsInfo.freeSpaceTreeUsable() {
+		return nil
+	}
+	fsInfo.info("rebuilding the free space tree")
+	trans, err := fsInfo.freeSpaceRoot.StartTransaction(1)
+	if err != nil {
+		return err
+	}
+	fsInfo.allocMutex.Lock()
+	err = trans.clearFreeSpaceTree()
+	for _, blockGroup := range *fsInfo.blockGroups.Load() {
+		if err == nil {
+			err = trans.populateFreeSpaceTree(blockGroup)
+		}
+	}
+	fsInfo.allocMutex.Unlock()
+	if trans.abortOn(err) != nil {
+		trans.End()
+		return err
+	}
+	fsInfo.superLock.Lock()
+	fsInfo.superCopy.CompatRoFlags |= disk.BTRFS_FEATURE_COMPAT_RO_FREE_SPACE_TREE | disk.BTRFS_FEATURE_COMPAT_RO_FREE_SPACE_TREE_VALID
+	fsInfo.superLock.Unlock()
+	return trans.Commit()
+}
+
 // addBlockGroupFreeSpace puts a new group into the tree, all of it free.
 //
 //kernel:fs/btrfs/free-space-tree.c add_block_group_free_space
