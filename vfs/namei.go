@@ -30,6 +30,7 @@ type nameidata struct {
 	cred  *Cred
 	p     *Process
 	path  Path
+	inode *Inode // of path.Dentry when we got there; a lazy walk must not look again, the dentry may be dying
 	root  Path
 	flags uint
 	lazy  bool
@@ -104,7 +105,7 @@ func (nd *nameidata) start(dirfd int, name string, flags uint, lazy bool) error 
 	}
 	// The descriptor may be closed during the walk, so not lazily.
 	nd.lazy = false
-	nd.path = file.Path.Get()
+	nd.path, nd.inode = file.Path.Get(), file.Inode
 	return nil
 }
 
@@ -112,9 +113,12 @@ func (nd *nameidata) start(dirfd int, name string, flags uint, lazy bool) error 
 //
 //kernel:none part of path_init
 func (nd *nameidata) startAt(path Path) error {
-	nd.path = path
+	nd.path, nd.inode = path, path.Dentry.DInode()
 	if !nd.lazy {
-		return nd.legitimize()
+		if err := nd.legitimize(); err != nil {
+			nd.path = Path{}
+			return err
+		}
 	}
 	return nil
 }
@@ -128,6 +132,10 @@ func (nd *nameidata) legitimize() error {
 	}
 	if !nd.path.Dentry.get() {
 		nd.path.Mnt.Mntput()
+		return errRetry
+	}
+	if nd.path.Dentry.DInode() != nd.inode || nd.inode == nil {
+		nd.path.Put()
 		return errRetry
 	}
 	return nil
@@ -160,22 +168,18 @@ func (nd *nameidata) terminate() {
 // setPath moves on to a place whose references (if not lazy) the caller has.
 //
 //kernel:fs/namei.c path_to_nameidata
-func (nd *nameidata) setPath(path Path) {
+func (nd *nameidata) setPath(path Path, inode *Inode) {
 	if !nd.lazy {
 		nd.path.Put()
 	}
-	nd.path = path
+	nd.path, nd.inode = path, inode
 }
 
 // mayLookup: search permission on the current directory.
 //
 //kernel:fs/namei.c may_lookup
 func (nd *nameidata) mayLookup() error {
-	inode := nd.path.Dentry.DInode()
-	if inode == nil {
-		return unix.ENOENT
-	}
-	return inode.Permission(nd.cred, MAY_EXEC)
+	return nd.inode.Permission(nd.cred, MAY_EXEC)
 }
 
 // nextComponent splits the first component off a path without leading slashes.
@@ -244,7 +248,7 @@ func (nd *nameidata) linkPathWalk(name string) error {
 			continue
 		}
 		name = rest
-		if !nd.path.Dentry.DIsDir() {
+		if !nd.inode.IsDir() {
 			return unix.ENOTDIR
 		}
 	}
@@ -350,6 +354,9 @@ func (nd *nameidata) stepInto(child *Dentry, trailing bool) (link string, isLink
 	if inode == nil {
 		if !nd.lazy {
 			path.Dentry.Dput()
+		} else if path.Dentry.DUnhashed() {
+			// Not a name that does not exist, but a dentry that is being killed: it is unhashed first.
+			return "", false, errRetry
 		}
 		return "", false, unix.ENOENT
 	}
@@ -357,7 +364,7 @@ func (nd *nameidata) stepInto(child *Dentry, trailing bool) (link string, isLink
 		if !nd.lazy && path.Mnt == nd.path.Mnt {
 			path.Mnt.Mntget()
 		}
-		nd.setPath(path)
+		nd.setPath(path, inode)
 		return "", false, nil
 	}
 	return nd.pickLink(path, inode)
@@ -396,7 +403,7 @@ func (nd *nameidata) pickLink(path Path, inode *Inode) (string, bool, error) {
 	}
 	if link[0] == '/' {
 		nd.path.Put()
-		nd.path = nd.root
+		nd.path, nd.inode = nd.root, nd.root.Dentry.DInode()
 		if err := nd.legitimize(); err != nil {
 			nd.path = Path{}
 			return "", false, err
@@ -428,14 +435,18 @@ func (nd *nameidata) handleDots() error {
 		}
 		path = Path{at.parent, at.dentry}
 	}
+	inode := path.Dentry.DInode()
+	if inode == nil {
+		return errRetry // dying, as we may be
+	}
 	if nd.lazy {
-		nd.path = path
+		nd.path, nd.inode = path, inode
 		return nil
 	}
-	old := nd.path
-	nd.path = path
+	old, oldInode := nd.path, nd.inode
+	nd.path, nd.inode = path, inode
 	if err := nd.legitimize(); err != nil {
-		nd.path = old
+		nd.path, nd.inode = old, oldInode
 		return err
 	}
 	old.Put()
@@ -446,17 +457,7 @@ func (nd *nameidata) handleDots() error {
 //
 //kernel:fs/namei.c complete_walk
 func (nd *nameidata) complete() error {
-	if !nd.lazy {
-		return nil
-	}
-	if err := nd.unlazy(); err != nil {
-		return err
-	}
-	if nd.path.Dentry.DInode() == nil {
-		// Deleted since the last step looked.
-		return errRetry
-	}
-	return nil
+	return nd.unlazy()
 }
 
 // walk runs one attempt of a path walk lazily and, if that does not work out, again with references.
@@ -505,7 +506,7 @@ func (nd *nameidata) lookupat(name string) error {
 	if err := nd.complete(); err != nil {
 		return err
 	}
-	if nd.flags&LOOKUP_DIRECTORY != 0 && !nd.path.Dentry.DIsDir() {
+	if nd.flags&LOOKUP_DIRECTORY != 0 && !nd.inode.IsDir() {
 		return unix.ENOTDIR
 	}
 	return nil

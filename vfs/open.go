@@ -212,7 +212,7 @@ func (nd *nameidata) openLastLookups(name string, op *openFlags, file *File) err
 		}
 		if created {
 			nd.path.Mnt.Mntget()
-			nd.setPath(Path{nd.path.Mnt, child})
+			nd.setPath(Path{nd.path.Mnt, child}, child.DInode())
 			break
 		}
 		link, isLink, err := nd.stepInto(child, true)
@@ -277,7 +277,7 @@ func (nd *nameidata) doOpen(op *openFlags, file *File, created bool) error {
 		return err
 	}
 	dentry := nd.path.Dentry
-	inode := dentry.DInode()
+	inode := nd.inode
 	if op.flags&unix.O_CREAT != 0 {
 		if op.flags&unix.O_EXCL != 0 && !created {
 			return unix.EEXIST
