@@ -497,9 +497,9 @@ func TestTreeSchedules(t *testing.T) {
 			f.maxBuffers = 16
 			f.dirtyMetaThresh = 32 << 10
 			model := treeWorkload(t, k, f, 3, 40, int64(seed))
-			f.compareModel(model)
 			f.commit()
 			f.WaitForCommit(0) // the commit kthread may have been at it
+			f.compareModel(model)
 			f.verify()
 			f.close()
 		})
