@@ -16,7 +16,7 @@ func GenericFileRead(ra *FileRa, mapping *AddressSpace, pos int64, iter *IovIter
 	if pos < 0 || iter.Count() == 0 {
 		return 0, nil
 	}
-	prev := ra.prevPos.Load()
+	prev := ra.prevEnd.Load() - 1
 	prevIndex, prevOffset := uint64(prev>>PAGE_SHIFT), int(prev&(PAGE_SIZE-1))
 	index, offset := uint64(pos)>>PAGE_SHIFT, int(pos&(PAGE_SIZE-1))
 	lastIndex := (uint64(pos) + uint64(iter.Count()) + PAGE_SIZE - 1) >> PAGE_SHIFT
@@ -72,7 +72,7 @@ func GenericFileRead(ra *FileRa, mapping *AddressSpace, pos int64, iter *IovIter
 		}
 	}
 	if now := int64(prevIndex<<PAGE_SHIFT) | int64(prevOffset); done > 0 && now != prev {
-		ra.prevPos.Store(now)
+		ra.prevEnd.Store(now + 1)
 	}
 	if done > 0 {
 		return done, nil

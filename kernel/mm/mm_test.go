@@ -195,8 +195,7 @@ func TestReadErrors(t *testing.T) {
 func TestReadahead(t *testing.T) {
 	real(t, func(k *kernel.Kernel) {
 		fs := newFakeFS(k, Options{}, 2048)
-		var ra FileRa
-		ra.Init(&fs.mapping)
+		var ra FileRa // the zero value does
 		buf := make([]byte, PAGE_SIZE)
 		for i := range 1024 {
 			if n, err := fs.read(&ra, int64(i)*PAGE_SIZE, buf); n != PAGE_SIZE || err != nil {

@@ -16,30 +16,41 @@ import "kbtrfs/kernel"
 // still has the rest of this one to go: a stream never waits.
 //
 // Several tasks may read through one open file. The fields are hints, and each
-// is atomic, not all together.
+// is atomic, not all together. The zero value is that of a file just opened.
 //
 //kernel:include/linux/fs.h struct file_ra_state
 type FileRa struct {
 	start, size, asyncSize kernel.AtomicUint64
-	raPages                kernel.AtomicUint64 // the largest window
-	prevPos                kernel.AtomicInt64  // of the last byte read; -1 before
+	raPages                kernel.AtomicUint64 // the largest window + 1; 0: the device's
+	prevEnd                kernel.AtomicInt64  // where the last read ended + 1; 0: there was none
 }
 
-// Init prepares the state of a file that was just opened.
+// Init prepares the state of a file that was just opened, or whose reader has
+// jumped.
 //
 //kernel:mm/readahead.c file_ra_state_init
 func (ra *FileRa) Init(mapping *AddressSpace) {
 	ra.start.Store(0)
 	ra.size.Store(0)
 	ra.asyncSize.Store(0)
-	ra.raPages.Store(mapping.BDI.RaPages)
-	ra.prevPos.Store(-1)
+	ra.raPages.Store(mapping.BDI.RaPages + 1)
+	ra.prevEnd.Store(0)
 }
 
 // SetPages changes the largest window (posix_fadvise); 0 turns read-ahead off.
 //
 //kernel:none what mm/fadvise.c does to ra_pages
-func (ra *FileRa) SetPages(n uint64) { ra.raPages.Store(n) }
+func (ra *FileRa) SetPages(n uint64) { ra.raPages.Store(n + 1) }
+
+// window returns the largest window for a mapping.
+//
+//kernel:none mirrors field ra_pages
+func (ra *FileRa) window(mapping *AddressSpace) uint64 {
+	if n := ra.raPages.Load(); n != 0 {
+		return n - 1
+	}
+	return mapping.BDI.RaPages
+}
 
 // maxRaBatch is how many pages are handed to Readpages at a time.
 const maxRaBatch = 128
@@ -186,7 +197,7 @@ func countHistoryPages(mapping *AddressSpace, offset, max uint64) (n uint64) {
 //
 //kernel:mm/readahead.c ondemand_readahead @v3.12
 func (ra *FileRa) ondemandReadahead(mapping *AddressSpace, hitMarker bool, offset, reqSize uint64) uint64 {
-	max := mapping.mm.maxSaneReadahead(ra.raPages.Load())
+	max := mapping.mm.maxSaneReadahead(ra.window(mapping))
 	start, size, async := ra.start.Load(), ra.size.Load(), ra.asyncSize.Load()
 	initial := false
 	switch {
@@ -208,7 +219,7 @@ func (ra *FileRa) ondemandReadahead(mapping *AddressSpace, hitMarker bool, offse
 		async = size
 	case reqSize > max:
 		initial = true
-	case offset-uint64(ra.prevPos.Load()>>PAGE_SHIFT) <= 1:
+	case offset-uint64((ra.prevEnd.Load()-1)>>PAGE_SHIFT) <= 1:
 		initial = true // a miss right behind the last read
 	default:
 		// A stream leaves its pages behind it in the cache.
@@ -244,7 +255,7 @@ func (ra *FileRa) ondemandReadahead(mapping *AddressSpace, hitMarker bool, offse
 //
 //kernel:mm/readahead.c page_cache_sync_readahead @v3.12
 func (ra *FileRa) PageCacheSyncReadahead(mapping *AddressSpace, offset, reqSize uint64) {
-	if ra.raPages.Load() == 0 {
+	if ra.window(mapping) == 0 {
 		return
 	}
 	ra.ondemandReadahead(mapping, false, offset, reqSize)
@@ -254,7 +265,7 @@ func (ra *FileRa) PageCacheSyncReadahead(mapping *AddressSpace, offset, reqSize 
 //
 //kernel:mm/readahead.c page_cache_async_readahead @v3.12
 func (ra *FileRa) PageCacheAsyncReadahead(mapping *AddressSpace, page *Page, offset, reqSize uint64) {
-	if ra.raPages.Load() == 0 || page.Writeback() {
+	if ra.window(mapping) == 0 || page.Writeback() {
 		return
 	}
 	if page.clearAge(PG_readahead) {
