@@ -122,6 +122,8 @@ func (l *Loop) Close() error {
 func (l *Loop) SubmitBio(b *Bio) {
 	switch {
 	case !checkBio(l.k, l, b):
+	case l.closed.Load():
+		b.End(unix.EIO) // the descriptor may be another file's by now
 	case b.Op == REQ_OP_READ && b.Flags&REQ_RAHEAD == 0 && !l.k.Deterministic():
 		b.End(l.perform(b))
 	default:

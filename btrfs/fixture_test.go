@@ -59,7 +59,7 @@ func (m *machine) off() {
 
 // offErr is off for those who report failures themselves.
 func (m *machine) offErr() error {
-	m.Exit()
+	m.Exit() // once more does nothing
 	if err := m.V.Shutdown(); err != nil {
 		return fmt.Errorf("umount: %v\n%s", err, tail(m.k))
 	}

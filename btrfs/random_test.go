@@ -12,6 +12,9 @@ import (
 	"kbtrfs/btrfs/mkfs"
 	"kbtrfs/btrfs/oracle"
 	"kbtrfs/kernel"
+	"kbtrfs/kernel/mm"
+	"kbtrfs/vfs"
+	"kbtrfs/vfs/memfs"
 )
 
 // playOptions say what a history is played on beside ours.
@@ -28,9 +31,20 @@ func play(t *testing.T, ops []oracle.Op, o playOptions) (difference string) {
 	defer os.Remove(path)
 	defer dev.Close()
 	m := mustBoot(t, k, dev)
+	defer func() { m.offErr() }() // nothing, unless a difference ended the history
 	ours := oracle.NewPlayer(oracle.Ours{Process: m.Process})
 	others := map[string]*oracle.Player{}
 	names := []string{}
+	if o.model {
+		v := vfs.New(kernel.New(kernel.Options{}), mm.Options{})
+		v.RegisterFilesystem(memfs.Type)
+		if err := v.MountRoot("memfs", vfs.Source{Name: "model"}, 0, ""); err != nil {
+			t.Fatal(err)
+		}
+		others["model"] = oracle.NewPlayer(oracle.Ours{Process: v.NewProcess(*vfs.RootCred)})
+		others["model"].Model = true
+		names = append(names, "model")
+	}
 	umount := func() {}
 	if o.kernel {
 		_, kpath := mkloop(t, k, 512<<20, mkfs.Options{})
@@ -143,7 +157,7 @@ func TestRandomOperations(t *testing.T) {
 	n := env("KTEST_OPS", 10000)
 	for seed := range env("KTEST_SEEDS", 10) {
 		t.Run(fmt.Sprint("seed", seed), func(t *testing.T) {
-			o := playOptions{kernel: true, remount: 3000}
+			o := playOptions{model: true, kernel: true, remount: 3000}
 			ops := oracle.Generate(uint64(seed), n)
 			d := play(t, ops, o)
 			if d == "" {

@@ -218,7 +218,11 @@ func (p *Player) Do(o Op) string {
 			unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE, unix.FALLOC_FL_ZERO_RANGE, unix.FALLOC_FL_ZERO_RANGE | unix.FALLOC_FL_KEEP_SIZE}[o.Flags%6]
 		return result(p.Fallocate(fd, mode, o.Off, o.Len*int64(1+o.Tag%8)), "ok")
 	case "segments":
-		if fd < 0 || p.Model {
+		if fd < 0 {
+			return ""
+		}
+		if p.Model {
+			p.Lseek(fd, 0, unix.SEEK_SET)
 			return ""
 		}
 		return p.segments(fd)
