@@ -160,7 +160,11 @@ func decompress(typ uint8, src []byte, size, sectorsize int) ([]byte, error) {
 			return nil, err
 		}
 		defer r.Close()
-		return readUpTo(r, size)
+		data, err := readUpTo(r, size)
+		if err == zstd.ErrMagicMismatch && len(data) > 0 {
+			err = nil // the padding is no frame
+		}
+		return data, err
 	case disk.BTRFS_COMPRESS_LZO:
 		return lzoDecompress(src, size, sectorsize)
 	}
