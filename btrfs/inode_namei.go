@@ -1330,7 +1330,7 @@ func (inode *Inode) evictInode() {
 	var err error
 	for {
 		var trans *TransHandle
-		trans, err = root.StartTransactionFallbackGlobalRsv(2)
+		trans, err = root.StartTransactionEvict(2)
 		if err != nil {
 			break
 		}

@@ -23,6 +23,9 @@ const (
 	BTRFS_RESERVE_FLUSH_LIMIT
 	// BTRFS_RESERVE_FLUSH_ALL writes data, allocates chunks and commits.
 	BTRFS_RESERVE_FLUSH_ALL
+	// BTRFS_RESERVE_FLUSH_EVICT allocates a chunk and commits, but waits for
+	// nobody else who flushes: he may be waiting for this very inode to go.
+	BTRFS_RESERVE_FLUSH_EVICT
 	// BTRFS_RESERVE_FLUSH_EMERGENCY counts only space that is really taken.
 	BTRFS_RESERVE_FLUSH_EMERGENCY
 )
@@ -269,11 +272,12 @@ const (
 	RUN_DELAYED_IPUTS
 	COMMIT_TRANS
 	ALLOC_CHUNK_FORCE
-	flushStates
 )
 
 var (
 	metadataFlushStates = []int{FLUSH_DELALLOC, FLUSH_DELALLOC_WAIT, ALLOC_CHUNK, RUN_DELAYED_IPUTS, COMMIT_TRANS, ALLOC_CHUNK_FORCE}
+	limitFlushStates    = []int{ALLOC_CHUNK}
+	evictFlushStates    = []int{ALLOC_CHUNK, COMMIT_TRANS}
 	dataFlushStates     = []int{ALLOC_CHUNK_FORCE, FLUSH_DELALLOC, FLUSH_DELALLOC_WAIT, RUN_DELAYED_IPUTS, COMMIT_TRANS, ALLOC_CHUNK_FORCE}
 )
 
@@ -331,9 +335,15 @@ func (spaceInfo *SpaceInfo) flushSpace(state int) error {
 //
 //kernel:fs/btrfs/extent-tree.c reserve_metadata_bytes @v3.12
 func (spaceInfo *SpaceInfo) reserveBytes(bytes uint64, flush ReserveFlush, states []int) error {
-	fsInfo := spaceInfo.fsInfo
+	switch flush {
+	case BTRFS_RESERVE_NO_FLUSH, BTRFS_RESERVE_FLUSH_EMERGENCY:
+		states = nil
+	case BTRFS_RESERVE_FLUSH_LIMIT:
+		states = limitFlushStates
+	case BTRFS_RESERVE_FLUSH_EVICT:
+		states = evictFlushStates
+	}
 	flushing := false
-	next := 0
 	var err error
 	for {
 		spaceInfo.lock.Lock()
@@ -347,36 +357,22 @@ func (spaceInfo *SpaceInfo) reserveBytes(bytes uint64, flush ReserveFlush, state
 			err = nil
 			break
 		}
-		if err == nil {
-			err = unix.ENOSPC
-		}
+		err = unix.ENOSPC
 		if flush == BTRFS_RESERVE_FLUSH_ALL && !flushing {
 			flushing = true
 			spaceInfo.flush.Store(true)
 		}
 		spaceInfo.lock.Unlock()
-
-		if flush == BTRFS_RESERVE_FLUSH_LIMIT {
-			// One chunk, or nothing.
-			if next > 0 {
-				break
-			}
-			next++
-			if ferr := spaceInfo.flushSpace(ALLOC_CHUNK); ferr != nil {
-				return ferr
-			}
-			continue
-		}
-		if !flushing || next == len(states) {
+		if len(states) == 0 {
 			break
 		}
-		if ferr := spaceInfo.flushSpace(states[next]); ferr != nil {
+		if ferr := spaceInfo.flushSpace(states[0]); ferr != nil {
 			err = ferr
 			break
 		}
 		// Chunks, one after the other, until there is no room for more.
-		if states[next] != ALLOC_CHUNK_FORCE || spaceInfo.isFull() {
-			next++
+		if states[0] != ALLOC_CHUNK_FORCE || spaceInfo.isFull() {
+			states = states[1:]
 		}
 	}
 	if flushing {
@@ -385,7 +381,7 @@ func (spaceInfo *SpaceInfo) reserveBytes(bytes uint64, flush ReserveFlush, state
 		spaceInfo.lock.Unlock()
 		spaceInfo.wait.WakeUp()
 	}
-	if err == unix.ENOSPC && fsInfo.fsState.Test(BTRFS_FS_STATE_ERROR) {
+	if err == unix.ENOSPC && spaceInfo.fsInfo.fsState.Test(BTRFS_FS_STATE_ERROR) {
 		return unix.EROFS
 	}
 	return err

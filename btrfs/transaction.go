@@ -459,7 +459,20 @@ func (root *Root) StartTransaction(numItems int) (*TransHandle, error) {
 //
 //kernel:fs/btrfs/transaction.c btrfs_start_transaction_fallback_global_rsv
 func (root *Root) StartTransactionFallbackGlobalRsv(numItems int) (*TransHandle, error) {
-	trans, err := root.StartTransaction(numItems)
+	return root.startTransactionFallback(numItems, BTRFS_RESERVE_FLUSH_ALL)
+}
+
+// StartTransactionEvict is for taking a deleted inode apart. It does not wait
+// for those who flush, as they may be the ones who run delayed iputs.
+//
+//kernel:fs/btrfs/inode.c evict_refill_and_join
+func (root *Root) StartTransactionEvict(numItems int) (*TransHandle, error) {
+	return root.startTransactionFallback(numItems, BTRFS_RESERVE_FLUSH_EVICT)
+}
+
+//kernel:none the common part of btrfs_start_transaction_fallback_global_rsv and evict_refill_and_join
+func (root *Root) startTransactionFallback(numItems int, flush ReserveFlush) (*TransHandle, error) {
+	trans, err := root.startTransaction(numItems, TRANS_START, flush)
 	if err != unix.ENOSPC {
 		return trans, err
 	}
