@@ -119,6 +119,8 @@ func (file *File) GenericFileFsync(start, end int64, datasync bool) error {
 	inode := file.Inode
 	err := mm.FilemapWriteAndWaitRange(file.Mapping, start, end)
 	inode.InodeLock()
+	// The flusher clears the dirty bits before it writes the inode.
+	inode.waitForWriteback()
 	state := inode.State()
 	if state&(I_DIRTY_SYNC|I_DIRTY_DATASYNC) != 0 && (!datasync || state&I_DIRTY_DATASYNC != 0) {
 		if err2 := inode.SyncInodeMetadata(true); err == nil {

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package vfs_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"kbtrfs/kernel"
+	"kbtrfs/kernel/mm"
+	"kbtrfs/kernel/sched"
+	"kbtrfs/vfs"
+	"kbtrfs/vfs/memfs"
+	"kbtrfs/vfs/vfstest"
+)
+
+// deterministic runs body on a machine whose interleaving the seed decides, and returns the trace hash. Everything must unmount.
+func deterministic(t *testing.T, seed uint64, body func(k *kernel.Kernel, v *vfs.VFS, p *vfs.Process)) uint64 {
+	t.Helper()
+	s := sched.New(seed)
+	k := kernel.New(kernel.Options{Scheduler: s, Seed: seed})
+	err := k.Run("init", func(*kernel.Task) {
+		v := vfs.New(k, mm.Options{LimitBytes: 1 << 20})
+		must(t, v.RegisterFilesystem(memfs.Type))
+		must(t, v.RegisterFilesystem(pagefsType))
+		must(t, v.MountRoot("memfs", vfs.Source{Name: "root"}, 0, ""))
+		p := v.NewProcess(vfs.Cred{})
+		body(k, v, p)
+		p.Exit()
+		if err := v.Shutdown(); err != nil {
+			t.Errorf("seed %d: shutdown: %v", seed, err)
+		}
+	})
+	if err != nil {
+		t.Fatalf("seed %d: %v", seed, err)
+	}
+	for _, w := range k.Warnings() {
+		t.Fatalf("seed %d: %s", seed, w)
+	}
+	return s.Hash()
+}
+
+// inParallel runs n tasks with a process each and waits for them.
+func inParallel(k *kernel.Kernel, p *vfs.Process, n int, fn func(i int, p *vfs.Process)) {
+	var tasks []*kernel.Task
+	for i := range n {
+		child := p.Fork()
+		tasks = append(tasks, k.Go(fmt.Sprintf("worker%d", i), func(*kernel.Task) {
+			fn(i, child)
+			child.Exit()
+		}))
+	}
+	for _, task := range tasks {
+		task.Join()
+	}
+}
+
+// TestDeterministicNames: random calls on the same names under many interleavings; lockdep watches the order of locks.
+func TestDeterministicNames(t *testing.T) {
+	n := uint64(150)
+	if testing.Short() {
+		n = 20
+	}
+	body := func(seed uint64) func(k *kernel.Kernel, v *vfs.VFS, p *vfs.Process) {
+		return func(k *kernel.Kernel, v *vfs.VFS, p *vfs.Process) {
+			v.MaxDentries, v.MaxInodes = 2, 1
+			inParallel(k, p, 3, func(i int, p *vfs.Process) {
+				script := vfstest.Random(rand.New(rand.NewPCG(seed, uint64(i))), 25, false)
+				vfstest.Run(vfstest.Process(p), script, vfstest.Options{})
+			})
+			checkTree(t, p, "/")
+		}
+	}
+	hashes := map[uint64]bool{}
+	for seed := range n {
+		hashes[deterministic(t, seed, body(seed))] = true
+	}
+	if deterministic(t, 5, body(5)) != deterministic(t, 5, body(5)) {
+		t.Error("the same seed, another trace")
+	}
+	if len(hashes) < int(n)/2 {
+		t.Errorf("%d seeds, %d orders", n, len(hashes))
+	}
+}
+
+// TestDeterministicRename: two names change places all the time, a third process always finds both.
+func TestDeterministicRename(t *testing.T) {
+	for seed := range uint64(100) {
+		deterministic(t, seed, func(k *kernel.Kernel, v *vfs.VFS, p *vfs.Process) {
+			for _, dir := range []string{"/x", "/y", "/v", "/w"} {
+				must(t, p.Mkdir(dir, 0o755))
+				must(t, p.Mkdir(dir+"/d", 0o755))
+			}
+			inParallel(k, p, 4, func(i int, p *vfs.Process) {
+				switch i {
+				case 0:
+					for range 4 {
+						must(t, p.Renameat2(unix.AT_FDCWD, "/x/d", unix.AT_FDCWD, "/y/d", unix.RENAME_EXCHANGE))
+					}
+				case 1:
+					for range 4 {
+						_, err := p.Stat("/x/d/../../y/d")
+						must(t, err)
+					}
+				case 2:
+					for range 3 {
+						// One of these two must lose, neither may make a loop.
+						p.Rename("/v", "/w/d/v")
+						p.Rename("/w/d/v", "/v")
+					}
+				case 3:
+					for range 3 {
+						p.Rename("/w", "/v/d/w")
+						p.Rename("/v/d/w", "/w")
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestDeterministicWriteback: dirty files, the flusher, sync, unlink and umount under many interleavings.
+func TestDeterministicWriteback(t *testing.T) {
+	for seed := range uint64(120) {
+		deterministic(t, seed, func(k *kernel.Kernel, v *vfs.VFS, p *vfs.Process) {
+			must(t, p.Mkdir("/mnt", 0o755))
+			must(t, p.Mount("x", "/mnt", "pagefs", 0, ""))
+			store := storeOf(p, "/mnt")
+			inParallel(k, p, 3, func(i int, p *vfs.Process) {
+				for j := range 3 {
+					name := fmt.Sprintf("/mnt/f%d", (i+j)%2)
+					fd := open(t, p, name, unix.O_CREAT|unix.O_RDWR)
+					_, err := p.Pwrite(fd, []byte{byte('a' + i)}, int64(4096*i))
+					must(t, err)
+					switch (i + j) % 4 {
+					case 0:
+						must(t, p.Fsync(fd))
+						store.check(t, fd, p)
+					case 1:
+						p.Sync()
+					case 2:
+						p.Unlink(name)
+					}
+					p.Close(fd)
+				}
+			})
+			must(t, p.Umount("/mnt", 0))
+		})
+	}
+}
