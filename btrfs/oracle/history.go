@@ -39,7 +39,8 @@ func (o Op) String() string {
 	return fmt.Sprintf("%s slot=%d off=%d len=%d flags=%#x tag=%d", s, o.Slot, o.Off, o.Len, o.Flags, o.Tag)
 }
 
-const slots = 6
+// Slots is how many descriptors a history uses.
+const Slots = 6
 
 var (
 	poolDirs  = []string{"/", "/a", "/b", "/a/c", "/b/d"}
@@ -98,7 +99,7 @@ func Generate(seed uint64, n int) []Op {
 				break
 			}
 		}
-		o := Op{Kind: kind, A: pick(), B: pick(), Slot: r.IntN(slots), Off: offset(), Len: length(), Tag: byte(r.Uint32()), Flags: r.IntN(1 << 16)}
+		o := Op{Kind: kind, A: pick(), B: pick(), Slot: r.IntN(Slots), Off: offset(), Len: length(), Tag: byte(r.Uint32()), Flags: r.IntN(1 << 16)}
 		ops = append(ops, o)
 	}
 	return ops
@@ -107,7 +108,7 @@ func Generate(seed uint64, n int) []Op {
 // Player runs a history against one system and remembers its descriptors.
 type Player struct {
 	Calls
-	fds [slots]int
+	fds [Slots]int
 	buf []byte
 	// Model says that the system is the in-memory model: what it does not
 	// promise (where the holes are) is left out of results.
@@ -122,6 +123,9 @@ func NewPlayer(c Calls) *Player {
 	}
 	return p
 }
+
+// Fd returns the descriptor in a slot, -1 if the slot is empty.
+func (p *Player) Fd(slot int) int { return p.fds[slot] }
 
 // CloseAll closes what the history left open.
 func (p *Player) CloseAll() {
