@@ -348,11 +348,12 @@ var crashRuns = []struct {
 // After each write of a run the power goes: the image mounts, it is clean, and
 // what was synced is there.
 //
-// KTEST_CRASH_STEP looks at each so many prefixes of the logs (1: all).
+// KTEST_CRASH_STEP looks at each so many prefixes of the logs (1: all),
+// KTEST_CRASH_SEED makes other histories.
 func TestCrashPrefixes(t *testing.T) {
 	for _, c := range crashRuns {
 		t.Run(c.name, func(t *testing.T) {
-			r := record(t, plan(t, c.seed, historyOptions{500, 6}), c.size, c.mkfs, c.options)
+			r := record(t, plan(t, c.seed+uint64(env("KTEST_CRASH_SEED", 0)), historyOptions{500, 6}), c.size, c.mkfs, c.options)
 			t.Logf("%d entries, %d commits", len(r.log), len(r.commits))
 			const parts = 2
 			for i := range parts {
@@ -376,7 +377,7 @@ func TestCrashReordered(t *testing.T) {
 	for _, c := range crashRuns {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			r := record(t, plan(t, c.seed+100, historyOptions{500, 6}), c.size, c.mkfs, c.options)
+			r := record(t, plan(t, c.seed+uint64(env("KTEST_CRASH_SEED", 100)), historyOptions{500, 6}), c.size, c.mkfs, c.options)
 			n, err := r.reordered(t, c.seed, env("KTEST_CRASH_STATES", 200))
 			t.Logf("%d states", n)
 			if err != nil {
