@@ -45,7 +45,7 @@ bash ./tests/$1
 status=$?
 cd /
 umount $SCRATCH_MNT 2>/dev/null
-umount $TEST_DIR || exit 99
+umount $TEST_DIR 2>/dev/null
 exit $status
 `
 

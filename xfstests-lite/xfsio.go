@@ -24,6 +24,7 @@ type xfsIO struct {
 	foreign  bool
 	exitcode int
 	quit     bool
+	cmd      *xfsCommand // the one that runs
 }
 
 type xfsFile struct {
@@ -272,6 +273,7 @@ func (x *xfsIO) command(line string) {
 		return
 	}
 	cmd := xfsCommands[i]
+	x.cmd = &cmd
 	n := len(args) - 1
 	switch {
 	case n < cmd.min && cmd.max == -1:
@@ -392,8 +394,7 @@ func (x *xfsIO) offLen(args []string) (off, length int64, ok bool) {
 }
 
 func (x *xfsIO) usage() {
-	x.c.flush()
-	fmt.Fprintln(x.c.err, "xfs_io: wrong arguments, try 'help'")
+	x.c.printf("%s %s -- %s\n", x.cmd.name, x.cmd.args, x.cmd.short)
 	x.exitcode = 1
 }
 

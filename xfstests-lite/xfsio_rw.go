@@ -146,7 +146,7 @@ func xfsPwrite(x *xfsIO, args []string) {
 				return
 			}
 		case 'N', 'A':
-			if x.c.p.s.m != nil && x.c.p.s.strict {
+			if _, ok := x.file.h.(hostFile); !ok && x.c.p.s.strict {
 				x.c.p.s.Notrun("xfs_io pwrite -" + string(o.c) + " is not built in")
 				return
 			}
@@ -179,6 +179,10 @@ func xfsPwrite(x *xfsIO, args []string) {
 				return 0, err
 			}
 			p = p[:m]
+		}
+		if h, ok := x.file.h.(hostFile); ok && has(opts, 'N') {
+			m, err := unix.Pwritev2(h.fd(), [][]byte{p}, off, unix.RWF_NOWAIT)
+			return int64(m), err
 		}
 		m, err := x.file.h.Pwrite(p, off)
 		return int64(m), err
@@ -241,7 +245,7 @@ func (x *xfsIO) dump(off int64, p []byte) {
 		}
 		x.c.out.WriteByte(' ')
 		for _, b := range line {
-			if b < 32 || b > 126 {
+			if !isAlnum(b) {
 				b = '.'
 			}
 			x.c.out.WriteByte(b)

@@ -58,6 +58,8 @@ line"; echo \$x \\ \" a\ b; echo "$(echo '"')"; echo "\` + "`" + `"; echo ~root 
 	{"special", `echo $0 $#; f() { echo $LINENO; }; [ $$ -gt 1 ] && echo pid; [ $RANDOM -ge 0 ] && echo rnd; echo ${#BASH_VERSION} > /dev/null; (echo $BASH_SUBSHELL); true; echo $_; [ $SECONDS -ge 0 ] && echo sec; set -- a b; echo "$#${1}${2}${3}"; echo ${10}; set -- 1 2 3 4 5 6 7 8 9 ten; echo ${10} $10`},
 	{"assignment order", `a=1 b=$a; echo "[$b]"; x=5 y=$((x+1)); echo $y; v=a; v+=b; echo $v; A=1 B=2 env | grep -E '^[AB]=' | sort; e=$(echo "a   b"); echo "$e"; t=~; [ "$t" = "$HOME" ] && echo home; s='*'; echo "$s"; z=$s; [ "$z" = '*' ] && echo star`},
 	{"subshell", `x=1; (x=2; echo $x); echo $x; y=$(x=3; echo $x); echo $y $x; (cd /; exit 3); echo $?; f() { (return 4); echo $?; }; f; { x=9; }; echo $x; (exit 1) || echo or`},
+	{"status in assignments", `false; x=$?; echo $x; f() { return 7; }; f; y=$?; echo $y $?; x=$(exit 3); echo $?; x=$(exit 3) y=1; echo $?; false; x=1; echo $?; (exit 2); a[$?]=$?; echo ${a[2]}; false; x=$(echo $?); echo $x; test "a$(exit 4)" = a; echo $?`},
+	{"status in declarations", `f() { false; local e=$? g; echo $e; local x=$(exit 4); echo $?; declare y=$(exit 5) z=$?; echo $z; }; f; (exit 3); export q=$?; echo $q; (umask 077; umask); umask; x=$(cd /; pwd); echo $x; [ "$PWD" = / ] || echo stayed`},
 	{"time", `time true 2>/dev/null; echo $?`},
 	{"negated pipe", `! echo a | grep -q b; echo $?; if ! grep -q x /dev/null; then echo no; fi`},
 	{"empty command", `$empty; echo $?; $(true); echo $?; "" ; echo $?`},

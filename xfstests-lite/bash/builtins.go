@@ -385,6 +385,7 @@ func builtinUmask(sh *Shell, args []string) int {
 		symbolic = args[0] == "-S"
 		args = args[1:]
 	}
+	sh.separate()
 	old := sh.World.Umask(0)
 	if len(args) == 0 {
 		sh.World.Umask(old)

@@ -40,15 +40,17 @@ func (sh *Shell) declClause(c *syntax.DeclClause) {
 	if a.variant == "nameref" {
 		a.on['n'] = true
 	}
-	sh.status = 0
+	status := 0
 	named := false
 	for _, arg := range c.Args {
 		if !arg.Naked || arg.Name != nil {
 			named = true
+			sh.declStatus = 0
 			if err := sh.declare(a, arg.Name.Value, arg); err != nil {
 				sh.failed(err)
 				return
 			}
+			status = max(status, sh.declStatus)
 			continue
 		}
 		words, err := sh.fields([]*syntax.Word{arg.Value})
@@ -61,37 +63,42 @@ func (sh *Shell) declClause(c *syntax.DeclClause) {
 				continue
 			}
 			named = true
+			sh.declStatus = 0
 			if err := sh.declareText(a, w); err != nil {
 				sh.failed(err)
 				return
 			}
+			status = max(status, sh.declStatus)
 		}
 	}
 	if !named {
 		sh.listVars(a)
 	}
+	sh.status = status
 	sh.endSubsts()
 }
 
 // builtinDeclare is the same when the name of the command was not plain: `builtin local x=1`.
 func builtinDeclare(sh *Shell, args []string) int {
 	a := newAttrs(args[0])
-	sh.status = 0
+	status := 0
 	named := false
 	for _, w := range args[1:] {
 		if a.option(w) {
 			continue
 		}
 		named = true
+		sh.declStatus = 0
 		if err := sh.declareText(a, w); err != nil {
 			sh.failed(err)
 			return 1
 		}
+		status = max(status, sh.declStatus)
 	}
 	if !named {
 		sh.listVars(a)
 	}
-	return sh.status
+	return status
 }
 
 // declareText handles an argument that is only known when it runs: name, or name=value.
@@ -104,7 +111,7 @@ func (sh *Shell) declareText(a *attrs, w string) error {
 			return sh.declare(a, w, nil)
 		}
 		sh.Errorf("%s: `%s': not a valid identifier", a.variant, w)
-		sh.status = 1
+		sh.declStatus = 1
 		return nil
 	}
 	if err := sh.declare(a, strings.Split(name, "[")[0], nil); err != nil || !has {
@@ -150,7 +157,7 @@ func (sh *Shell) declare(a *attrs, name string, assign *syntax.Assign) error {
 	if a.on['f'] || a.on['F'] || a.variant == "export" && a.on['f'] {
 		f := sh.funcs[name]
 		if f == nil {
-			sh.status = 1
+			sh.declStatus = 1
 			return nil
 		}
 		if a.variant == "export" {
@@ -172,7 +179,7 @@ func (sh *Shell) declare(a *attrs, name string, assign *syntax.Assign) error {
 		v := sh.vars[name]
 		if v == nil {
 			sh.Errorf("declare: %s: not found", name)
-			sh.status = 1
+			sh.declStatus = 1
 			return nil
 		}
 		fmt.Fprintln(sh.Stdout(), declaration(name, v))
@@ -202,7 +209,7 @@ func (sh *Shell) declare(a *attrs, name string, assign *syntax.Assign) error {
 			}
 		} else if a.variant == "local" {
 			sh.Errorf("local: can only be used in a function")
-			sh.status = 1
+			sh.declStatus = 1
 			return nil
 		}
 	}

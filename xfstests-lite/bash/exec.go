@@ -385,11 +385,7 @@ func (sh *Shell) match(pat, s string) bool {
 
 // simple runs a simple command: assignments, words, redirections.
 func (sh *Shell) simple(c *syntax.CallExpr, redirs []*syntax.Redirect) {
-	before := sh.status
-	sh.status = 0 // what a $( ) in an assignment leaves is the status of `x=$(...)`
-	if len(c.Args) > 0 {
-		sh.status = before
-	}
+	substs := sh.substCount
 	args, err := sh.fields(c.Args)
 	if err != nil {
 		sh.failed(err)
@@ -397,9 +393,6 @@ func (sh *Shell) simple(c *syntax.CallExpr, redirs []*syntax.Redirect) {
 		return
 	}
 	if len(args) == 0 {
-		if len(c.Args) > 0 {
-			sh.status = 0
-		}
 		if len(redirs) > 0 {
 			saved := sh.saveFds()
 			err := sh.redirect(redirs)
@@ -414,8 +407,12 @@ func (sh *Shell) simple(c *syntax.CallExpr, redirs []*syntax.Redirect) {
 		for _, a := range c.Assigns {
 			if err := sh.assign(a); err != nil {
 				sh.failed(err)
-				break
+				sh.endSubsts()
+				return
 			}
+		}
+		if sh.substCount == substs { // x=$(...) has the status of what it ran, x=1 has 0
+			sh.status = 0
 		}
 		sh.pipeStatus = nil
 		sh.endSubsts()
@@ -732,6 +729,7 @@ func (sh *Shell) assignArray(name string, a *syntax.ArrayExpr, appendTo bool) er
 
 // substitute is $(...): its output without the newlines at the end.
 func (sh *Shell) substitute(c *syntax.CmdSubst) (string, error) {
+	sh.substCount++
 	if len(c.Stmts) == 1 && c.Stmts[0].Cmd == nil && len(c.Stmts[0].Redirs) == 1 && c.Stmts[0].Redirs[0].Op == syntax.RdrIn {
 		path, err := sh.literal(c.Stmts[0].Redirs[0].Word)
 		if err != nil {

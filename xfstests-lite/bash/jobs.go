@@ -71,6 +71,11 @@ func (sh *Shell) interrupted() bool {
 	if sh.proc.context().Err() == nil {
 		return sh.flow != flowNone
 	}
+	if !sh.ownProc && sh.proc.isPending() { // the signal is for the shell that waits for this one
+		sh.status = 143
+		sh.flow = flowExit
+		return true
+	}
 	for {
 		sig, ok := sh.proc.take()
 		if !ok {
@@ -133,6 +138,9 @@ func (sh *Shell) background(s *syntax.Stmt) {
 	var text strings.Builder
 	fore := *s
 	fore.Background = false
+	if paren, ok := fore.Cmd.(*syntax.Subshell); ok { // the job is the subshell
+		fore.Cmd = &syntax.Block{Lbrace: paren.Lparen, Rbrace: paren.Rparen, Stmts: paren.Stmts}
+	}
 	_ = syntax.NewPrinter(syntax.SingleLine(true)).Print(&text, &fore) // only for `jobs`
 	j := &job{pid: sub.proc.pid, proc: sub.proc, text: text.String()}
 	sh.jobs[j.pid] = j

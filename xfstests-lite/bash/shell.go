@@ -50,8 +50,10 @@ type Shell struct {
 	flow       flow
 	flowCount  int // loops still to leave
 	status     int
+	declStatus int // of the assignment that declare performs
 	pipeStatus []int
 	lastPid    int
+	substCount int // command substitutions run so far
 	lastArg    string
 	line       uint
 	start      int64 // when SECONDS was 0
@@ -64,7 +66,8 @@ type Shell struct {
 	proc  *proc
 	traps map[string]string
 	inTrap,
-	ownWorld bool
+	ownWorld,
+	ownProc bool // sh.proc is this shell's alone
 	jobs map[int]*job
 	rand uint32
 
@@ -134,6 +137,7 @@ func New(o Options) *Shell {
 	}
 	sh.proc = newProc(o.Ctx, o.World.Pid())
 	sh.shared.root = sh.proc
+	sh.ownProc = true
 	sh.rand = o.World.Random()
 	sh.start = o.World.Now().Unix()
 	for _, kv := range o.Env {
@@ -258,7 +262,7 @@ func (sh *Shell) fork() *Shell {
 	c.pipeStatus, c.substs = nil, nil
 	c.dirStack = slices.Clone(sh.dirStack)
 	c.sub++
-	c.ownWorld = false
+	c.ownWorld, c.ownProc = false, false
 	c.rand = sh.rand*69069 + 1
 	c.fds = slices.Clone(sh.fds)
 	sh.shared.mu.Lock()
@@ -272,8 +276,16 @@ func (sh *Shell) fork() *Shell {
 // ownProcess gives a forked shell a world and a process number of its own.
 func (sh *Shell) ownProcess() {
 	sh.World = sh.World.Fork()
-	sh.ownWorld = true
+	sh.ownWorld, sh.ownProc = true, true
 	sh.proc = newProc(sh.proc.parent, sh.World.Pid())
+}
+
+// separate gives a subshell that still shares its parent's world one of its own, before it changes something there.
+func (sh *Shell) separate() {
+	if sh.sub > 0 && !sh.ownWorld {
+		sh.World = sh.World.Fork()
+		sh.ownWorld = true
+	}
 }
 
 // Context ends when the shell is killed or interrupted.
@@ -501,6 +513,7 @@ func (sh *Shell) specialArray(name string) *Var {
 // chdir changes the working directory; the new one keeps the names of links in it, as cd without -P does.
 func (sh *Shell) chdir(to string) error {
 	dir := path.Clean(sh.Abs(to))
+	sh.separate()
 	if err := sh.World.Chdir(dir); err != nil {
 		return err
 	}
