@@ -1000,23 +1000,12 @@ func (inode *Inode) tryReleaseExtentMapping(page *mm.Page) bool {
 	return inode.tryReleaseExtentState(page)
 }
 
-// FIEMAP_EXTENT_* flags.
-const (
-	FIEMAP_EXTENT_LAST        = 0x0001
-	FIEMAP_EXTENT_UNKNOWN     = 0x0002
-	FIEMAP_EXTENT_DELALLOC    = 0x0004
-	FIEMAP_EXTENT_ENCODED     = 0x0008
-	FIEMAP_EXTENT_NOT_ALIGNED = 0x0100
-	FIEMAP_EXTENT_DATA_INLINE = 0x0200
-	FIEMAP_EXTENT_UNWRITTEN   = 0x0800
-)
-
 // extentFiemap lists the extents of start..start+length, delalloc included.
 //
 //kernel:fs/btrfs/fiemap.c extent_fiemap
 func (inode *Inode) extentFiemap(info *vfs.FiemapExtentInfo, start, length uint64) error {
-	if length == 0 {
-		return unix.EINVAL
+	if err := inode.FiemapPrep(info, start, &length, 0); err != nil {
+		return err
 	}
 	sectorsize := uint64(inode.root.fsInfo.sectorsize)
 	start = alignDown(start, sectorsize)
@@ -1055,24 +1044,24 @@ func (inode *Inode) extentFiemap(info *vfs.FiemapExtentInfo, start, length uint6
 		e := vfs.FiemapExtent{Logical: from, Length: to - from}
 		switch {
 		case em.blockStart == EXTENT_MAP_INLINE:
-			e.Flags = FIEMAP_EXTENT_DATA_INLINE | FIEMAP_EXTENT_NOT_ALIGNED
+			e.Flags = vfs.FIEMAP_EXTENT_DATA_INLINE | vfs.FIEMAP_EXTENT_NOT_ALIGNED
 		case em.blockStart == EXTENT_MAP_DELALLOC:
-			e.Flags = FIEMAP_EXTENT_DELALLOC | FIEMAP_EXTENT_UNKNOWN
+			e.Flags = vfs.FIEMAP_EXTENT_DELALLOC | vfs.FIEMAP_EXTENT_UNKNOWN
 		case em.flags&EXTENT_FLAG_COMPRESSED != 0:
 			e.Physical = em.blockStart
-			e.Flags = FIEMAP_EXTENT_ENCODED
+			e.Flags = vfs.FIEMAP_EXTENT_ENCODED
 		default:
 			e.Physical = em.blockStart + from - em.start
 			if em.flags&EXTENT_FLAG_PREALLOC != 0 {
-				e.Flags = FIEMAP_EXTENT_UNWRITTEN
+				e.Flags = vfs.FIEMAP_EXTENT_UNWRITTEN
 			}
 		}
 		if em.flags&EXTENT_FLAG_COMPRESSED != 0 {
-			e.Flags |= FIEMAP_EXTENT_ENCODED
+			e.Flags |= vfs.FIEMAP_EXTENT_ENCODED
 		}
 		if pending != nil {
 			// One extent although it is cached, or stored, in pieces.
-			if pending.Logical+pending.Length == e.Logical && pending.Flags == e.Flags && e.Flags&^FIEMAP_EXTENT_UNWRITTEN == 0 &&
+			if pending.Logical+pending.Length == e.Logical && pending.Flags == e.Flags && e.Flags&^vfs.FIEMAP_EXTENT_UNWRITTEN == 0 &&
 				pending.Physical+pending.Length == e.Physical {
 				pending.Length += e.Length
 				continue
@@ -1086,7 +1075,7 @@ func (inode *Inode) extentFiemap(info *vfs.FiemapExtentInfo, start, length uint6
 	if pending != nil {
 		if pending.Logical+pending.Length >= max(lastExtent, alignUp(uint64(inode.ISize()), sectorsize)) ||
 			end >= max(lastExtent, alignUp(uint64(inode.ISize()), sectorsize)) {
-			pending.Flags |= FIEMAP_EXTENT_LAST
+			pending.Flags |= vfs.FIEMAP_EXTENT_LAST
 		}
 		emit(pending)
 	}

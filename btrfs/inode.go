@@ -1346,6 +1346,11 @@ func (inode *Inode) getExtentFiemap(start, length uint64) (em ExtentMap, err err
 	return em, nil
 }
 
+//kernel:fs/btrfs/inode.c btrfs_fiemap
+func (regOps) Fiemap(inode *vfs.Inode, info *vfs.FiemapExtentInfo, start, length uint64) error {
+	return I(inode).extentFiemap(info, start, length)
+}
+
 // lastExtentEnd is the end of the file's last extent item, which fallocate may
 // have put behind the end of the file.
 //
