@@ -5,6 +5,7 @@ package btrfs
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"io"
 
 	"github.com/klauspost/compress/zlib"
@@ -172,13 +173,14 @@ func decompress(typ uint8, src []byte, size, sectorsize int) ([]byte, error) {
 }
 
 // readUpTo reads size bytes; a stream that ends early is fine, the rest of the
-// extent is zeros then.
+// extent is zeros then. A zstd stream may go on with another frame: that what
+// follows is padding shows as a wrong magic number.
 //
 //kernel:none helper
 func readUpTo(r io.Reader, size int) ([]byte, error) {
 	data := make([]byte, size)
 	n, err := io.ReadFull(r, data)
-	if err == io.EOF || err == io.ErrUnexpectedEOF && n > 0 {
+	if err == io.EOF || n > 0 && (err == io.ErrUnexpectedEOF || errors.Is(err, zstd.ErrMagicMismatch)) {
 		err = nil
 	}
 	return data[:n], err

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package btrfs_test
+
+import (
+	"fmt"
+	"math/rand"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"kbtrfs/btrfs/oracle"
+	"kbtrfs/kernel"
+	"kbtrfs/kernel/mm"
+)
+
+// text is data that compresses.
+func text(n int, seed int64) []byte {
+	rnd := rand.New(rand.NewSource(seed))
+	words := strings.Fields("the quick brown fox jumps over a lazy dog while extents and inodes wait for ordered bytes")
+	var b []byte
+	for len(b) < n {
+		b = append(append(b, words[rnd.Intn(len(words))]...), ' ')
+		if rnd.Intn(50) == 0 {
+			b = append(b, pattern(20, rnd.Int63())...)
+		}
+	}
+	return b[:n]
+}
+
+// Files that the kernel wrote, compressed with each method, inline and not, with
+// holes and preallocation: we read what it wrote. Then we overwrite parts, and
+// the kernel reads what we wrote. Both checkers agree in the end.
+func TestDataOfTheKernel(t *testing.T) {
+	oracle.Need(t, oracle.Mkfs, oracle.Kernel)
+	for _, options := range []string{"compress-force=zlib", "compress-force=lzo", "compress-force=zstd", "nodatasum", "nodatacow", "max_inline=4095"} {
+		t.Run(options, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "img")
+			f, err := os.Create(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.Truncate(256 << 20)
+			f.Close()
+			oracle.Run(t, "mkfs.btrfs", "-q", path)
+			files := map[string][]byte{}
+			dir, umount := oracle.Mount(t, path, options)
+			for _, n := range []int{1, 300, 2000, 4000, 5000, 100 << 10, 700<<10 + 17} {
+				name := fmt.Sprintf("/text%d", n)
+				files[name] = text(n, int64(n))
+				if err := os.WriteFile(dir+name, files[name], 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			files["/random"] = pattern(300<<10, 7)
+			if err := os.WriteFile(dir+"/random", files["/random"], 0o644); err != nil {
+				t.Fatal(err)
+			}
+			// Holes, and a preallocated extent that is half written.
+			h, err := os.Create(dir + "/holes")
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := make([]byte, 1<<20)
+			for _, off := range []int{8192, 100000, 500000} {
+				data := text(30000, int64(off))
+				h.WriteAt(data, int64(off))
+				copy(want[off:], data)
+			}
+			if err := unix.Fallocate(int(h.Fd()), 0, 1<<20, 256<<10); err != nil {
+				t.Fatal(err)
+			}
+			h.Sync()
+			data := text(50000, 9)
+			h.WriteAt(data, 1<<20+40000)
+			want = append(want, make([]byte, 256<<10)...)
+			copy(want[1<<20+40000:], data)
+			h.Close()
+			files["/holes"] = want
+			umount()
+
+			r := &rig{t: t, k: kernel.New(kernel.Options{Seed: 1}), path: path, mmo: mm.Options{}}
+			r.mount()
+			for name, want := range files {
+				same(t, name, r.contents(name), want)
+			}
+			rnd := rand.New(rand.NewSource(3))
+			for name, p := range files {
+				fd := r.create(name)
+				for range 5 {
+					off, n := rnd.Intn(len(p)), 1+rnd.Intn(20000)
+					data := pattern(n, rnd.Int63())
+					r.pwrite(fd, data, int64(off))
+					p = append(append(p[:off:off], data...), p[min(off+n, len(p)):]...)
+				}
+				if rnd.Intn(2) == 0 {
+					size := rnd.Intn(len(p)) + 1
+					r.must(r.Ftruncate(fd, int64(size)))
+					p = p[:size]
+				}
+				off, n := rnd.Intn(len(p)), 1+rnd.Intn(20000)
+				r.must(r.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, int64(off), int64(n)))
+				p = append([]byte(nil), p...)
+				clear(p[off:min(off+n, len(p))])
+				files[name] = p
+				r.must(r.Close(fd))
+			}
+			for name, want := range files {
+				same(t, name+" after our changes", r.contents(name), want)
+			}
+			r.umount()
+			oracle.Check(t, path, "--check-data-csum")
+			dir, umount = oracle.Mount(t, path, "")
+			for name, want := range files {
+				got, err := os.ReadFile(dir + name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				same(t, name+" in the kernel after our changes", got, want)
+			}
+			if out, err := exec.Command("btrfs", "scrub", "start", "-B", dir).CombinedOutput(); err != nil || strings.Contains(string(out), "uncorrectable") {
+				t.Errorf("scrub: %v\n%s", err, out)
+			}
+			umount()
+		})
+	}
+}
