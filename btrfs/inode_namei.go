@@ -50,19 +50,19 @@ const indexCntUnknown = ^uint64(0)
 
 // maxItemSize is the largest item that fits a leaf.
 //
-//kernel:fs/btrfs/fs.h BTRFS_MAX_ITEM_SIZE
+//kernel:fs/btrfs/ctree.h BTRFS_MAX_ITEM_SIZE
 func (fsInfo *FsInfo) maxItemSize() uint32 {
 	return fsInfo.nodesize - disk.SizeofHeader - disk.SizeofItem
 }
 
 // maxXattrSize bounds name and value of an extended attribute.
 //
-//kernel:fs/btrfs/fs.h BTRFS_MAX_XATTR_SIZE
+//kernel:fs/btrfs/ctree.h BTRFS_MAX_XATTR_SIZE
 func (fsInfo *FsInfo) maxXattrSize() uint32 { return fsInfo.maxItemSize() - disk.SizeofDirItem }
 
 // maxInlineData bounds what an inline extent holds.
 //
-//kernel:fs/btrfs/fs.h BTRFS_MAX_INLINE_DATA_SIZE
+//kernel:fs/btrfs/file-item.h BTRFS_MAX_INLINE_DATA_SIZE
 func (fsInfo *FsInfo) maxInlineData() uint32 {
 	return fsInfo.maxItemSize() - disk.BTRFS_FILE_EXTENT_INLINE_DATA_START
 }
@@ -277,7 +277,7 @@ func (root *Root) UpdateInode(trans *TransHandle, inode *Inode) error {
 
 // setLastTrans notes the transaction that last changed the inode, for fsync.
 //
-//kernel:fs/btrfs/btrfs_inode.h btrfs_set_inode_last_trans @v3.12
+//kernel:fs/btrfs/transaction.h btrfs_set_inode_last_trans
 func (inode *Inode) setLastTrans(trans *TransHandle) {
 	inode.ILock.Lock()
 	inode.lastTrans = trans.Transid

@@ -26,7 +26,10 @@ var Type = &vfs.FileSystemType{
 	KillSb:      func(sb *vfs.SuperBlock) { sb.KillBlockSuper() },
 }
 
-func init() { Type.Mount = mount } // here, because mount names Type
+// init completes Type here, because mount names it.
+//
+//kernel:none init_btrfs_fs registers a static structure
+func init() { Type.Mount = mount }
 
 // parseOptions reads the option string of a mount. Flags that mount(8) turns
 // into MS_* bits come separately. EINVAL: an option that is unknown or has a

@@ -37,6 +37,8 @@ var layers = map[string][]string{
 	"workqueue":          {"kernel"},
 	"vfs":                {"kernel", "kernel/mm", "blockdev"},
 	"vfs/memfs":          {"kernel", "kernel/mm", "vfs"},
+	"vfs/vfstest":        {"kernel", "kernel/mm", "vfs", "vfs/memfs"}, // for tests
+	"btrfs/oracle":       {"vfs"},                                     // for tests
 	"btrfs/disk":         {},
 	"btrfs/image":        {"kernel", "blockdev", "btrfs/disk"},
 	"btrfs/mkfs":         {"kernel", "blockdev", "btrfs/disk"},
