@@ -565,3 +565,26 @@ func BenchmarkCommitOneItem(b *testing.B) {
 		f.commit()
 	}
 }
+
+// The life of a tiny file system: mount, one change, umount, all leak detectors.
+func BenchmarkTinyLife(b *testing.B) {
+	k := kernel.New(kernel.Options{})
+	base := makeFs(b, k, 16<<20).Freeze()
+	s := sched.NewWith(sched.Options{Keep: true}) // one after the other, as an explorer does it
+	defer s.Close()
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		k := kernel.New(kernel.Options{Scheduler: s, Seed: uint64(i)})
+		err := k.Run("life", func(*kernel.Task) {
+			f := openAllocFs(b, k, blockdev.NewOverlay(k, base), MountOptions{})
+			if _, err := f.insertModel(modelKey(1), []byte("x")); err != nil {
+				b.Fatal(err)
+			}
+			f.close()
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -861,7 +861,8 @@ func (fsInfo *FsInfo) cleaner(t *kernel.Task) {
 			return
 		}
 		fsInfo.cleanerKick.Store(false)
-		if !fsInfo.fsFlags.Test(BTRFS_FS_OPEN) || !fsInfo.cleanerMutex.TryLock() {
+		// At umount CommitSuper does it.
+		if fsInfo.closing() || !fsInfo.cleanerMutex.TryLock() {
 			continue
 		}
 		fsInfo.RunDelayedIputs()

@@ -119,7 +119,6 @@ var bufferPools [17]kernel.Pool[ExtentBuffer] // by log2 of the node size
 //kernel:none the slab cache and the RCU list of freed extent buffers
 func (fsInfo *FsInfo) initBufferState() {
 	k := fsInfo.k
-	fsInfo.lockClasses.init(k)
 	fsInfo.bflagsClass = k.Class("eb->bflags")
 	fsInfo.bufferLock.Init(k.Class("buffer_lock"))
 	fsInfo.dirtyLock.Init(k.Class("btree_inode->dirty_lock"))
@@ -686,11 +685,13 @@ func (fsInfo *FsInfo) collectDirty(ebs []*ExtentBuffer, list *kernel.List[Extent
 //
 //kernel:fs/btrfs/transaction.c btrfs_write_marked_extents
 func (fsInfo *FsInfo) writeMarkedExtents(t *Transaction) error {
-	if fsInfo.commitBatch == nil {
-		fsInfo.commitBatch = make([]*ExtentBuffer, 0, writeBatch)
-	}
 	var first error
 	for {
+		// A tiny file system never needs the larger one.
+		n := min(writeBatch, 32+fsInfo.dirtyMetadataBytes.Load()/int64(fsInfo.nodesize))
+		if int(n) > cap(fsInfo.commitBatch) {
+			fsInfo.commitBatch = make([]*ExtentBuffer, 0, n)
+		}
 		batch := fsInfo.collectDirty(fsInfo.commitBatch[:0], &fsInfo.dirtyLeaves[t.transid&1])
 		batch = fsInfo.collectDirty(batch, &fsInfo.dirtyNodes[t.transid&1])
 		if len(batch) == 0 {

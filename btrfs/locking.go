@@ -3,8 +3,6 @@
 package btrfs
 
 import (
-	"fmt"
-
 	"kbtrfs/btrfs/disk"
 	"kbtrfs/kernel"
 )
@@ -62,19 +60,11 @@ var lockdepKeysets = [...]struct {
 	{0, "tree"},
 }
 
-// treeLockClasses are the classes of one machine, by keyset and level.
+// treeLockClasses are the classes of one machine, by keyset and level, made
+// when first asked for: a tiny file system has use for a few of them.
 //
 //kernel:none lock_class_key array of struct btrfs_lockdep_keyset, per machine
-type treeLockClasses [len(lockdepKeysets)][disk.BTRFS_MAX_LEVEL]*kernel.LockClass
-
-//kernel:none the initialiser of btrfs_lockdep_keysets
-func (c *treeLockClasses) init(k *kernel.Kernel) {
-	for i := range c {
-		for level := range c[i] {
-			c[i][level] = k.Class(fmt.Sprintf("btrfs-%s-%02d", lockdepKeysets[i].name, level))
-		}
-	}
-}
+type treeLockClasses [len(lockdepKeysets)][disk.BTRFS_MAX_LEVEL]kernel.AtomicPointer[kernel.LockClass]
 
 // setBufferLockdepClass gives the lock of a buffer that nobody else knows yet
 // the class of its tree and level.
@@ -92,7 +82,13 @@ func (fsInfo *FsInfo) treeLockClass(objectid uint64, level int) *kernel.LockClas
 	for lockdepKeysets[i].id != 0 && lockdepKeysets[i].id != objectid {
 		i++
 	}
-	return fsInfo.lockClasses[i][level]
+	p := &fsInfo.lockClasses[i][level]
+	class := p.Load()
+	if class == nil {
+		class = fsInfo.k.Class("btrfs-" + lockdepKeysets[i].name + "-0" + string('0'+rune(level)))
+		p.Store(class) // classes are interned: who comes second stores the same
+	}
+	return class
 }
 
 // TreeReadLockNested locks eb for reading under a lockdep subclass.
