@@ -44,7 +44,7 @@ type call struct {
 var commands map[string]command
 
 func init() {
-	commands = map[string]command{}
+	commands, mountCommands = map[string]command{}, newMountCommands()
 	for _, group := range []map[string]command{fileCommands, textCommands, infoCommands, mountCommands, miscCommands, xattrCommands} {
 		for name, c := range group {
 			commands[name] = c

@@ -18,8 +18,8 @@ import (
 // mountCommands work on the machine's devices and mounts. Without a machine they are the host's.
 var mountCommands map[string]command
 
-func init() {
-	mountCommands = map[string]command{
+func newMountCommands() map[string]command {
+	return map[string]command{
 		"mount": cmdMount, "umount": cmdUmount, "findmnt": cmdFindmnt, "mountpoint": cmdMountpoint, "blockdev": cmdBlockdev, "blkid": cmdBlkid, "wipefs": cmdTrue,
 		"mkfs": cmdMkfs, "mkfs.btrfs": cmdMkfs, "mkfs.memfs": cmdMkfs, "fsck": cmdFsck, "fsck.btrfs": cmdTrue, "btrfsck": cmdFsck, "btrfs": cmdBtrfs, "dmsetup": cmdDmsetup,
 		"blkdiscard": cmdBlkdiscard, "dmesg": cmdDmesg, "fstrim": cmdElsewhere, "modprobe": func(*call) int { return 1 }, "udevadm": cmdTrue, "sysctl": cmdElsewhere,

@@ -257,3 +257,6 @@ func HasBtrfsCheck() bool {
 	_, err := exec.LookPath("btrfs")
 	return err == nil
 }
+
+// NewCache returns a cache of parsed scripts for many runs.
+func NewCache() *bash.Cache { return &bash.Cache{} }

@@ -25,6 +25,9 @@ func runRun(ctx context.Context, c *command, args []string) error {
 	dir := f.String("dir", "", "cases of a `CHECKOUT` of upstream fstests")
 	json := f.Bool("json", false, "print JSON lines")
 	verbose := f.Bool("v", false, "print the whole output of every case")
+	det := f.Bool("deterministic", false, "under the deterministic scheduler, devices in memory; prints each case's trace hash")
+	seed := f.Uint64("seed", 1, "`SEED` of the deterministic run")
+	mountOpts := f.String("o", "", "mount `OPTIONS` of the cases")
 	timeout := f.Duration("timeout", 5*time.Minute, "give up a case after `DURATION`")
 	names, err := c.parse(f, args)
 	if err != nil {
@@ -41,18 +44,29 @@ func runRun(ctx context.Context, c *command, args []string) error {
 	if err != nil {
 		return usageError{err}
 	}
+	if *kernel && *det {
+		return usagef("--kernel and --deterministic exclude each other")
+	}
 	if *kernel {
 		if missing := xfstests.KernelMissing(); missing != "" {
 			return fmt.Errorf("--kernel needs %s", missing)
 		}
 	}
 
+	options := ""
+	if *mountOpts != "" {
+		options = "-o " + *mountOpts
+	}
+	cache := xfstests.NewCache()
 	p := newProgress("run", len(cases), *json)
 	for _, one := range cases {
 		p.start(one.Name)
 		var res xfstests.Result
 		if *kernel {
-			res, err = xfstests.RunKernel(ctx, tree, one, xfstests.KernelOptions{Timeout: *timeout})
+			res, err = xfstests.RunKernel(ctx, tree, one, xfstests.KernelOptions{Timeout: *timeout, MountOptions: options})
+		} else {
+			res, err = xfstests.Run(ctx, tree, one, xfstests.RunOptions{Kind: xfstests.Btrfs, Deterministic: *det, Seed: *seed, Timeout: *timeout,
+				MountOptions: options, Cache: cache, External: xfstests.HasBtrfsCheck()})
 		}
 		if err != nil {
 			p.end()
