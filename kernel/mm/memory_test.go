@@ -17,7 +17,7 @@ func TestStream(t *testing.T) {
 	for _, async := range []bool{false, true} {
 		t.Run(fmt.Sprint("async=", async), func(t *testing.T) {
 			real(t, func(k *kernel.Kernel) {
-				const limit, pages = 4 << 20, 32 << 10
+				const limit, pages = 1 << 20, 8 << 10
 				fs := newFakeFS(k, Options{LimitBytes: limit}, pages)
 				fs.async, fs.private = async, true
 				fs.startFlusher()

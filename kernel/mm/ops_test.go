@@ -142,6 +142,7 @@ func TestRedirtiedInFlight(t *testing.T) {
 		page.SetDirty()
 		page.Unlock()
 		k.BUG_ON(FilemapWriteAndWaitRange(&fs.mapping, 0, PAGE_SIZE-1) != nil, "sync")
+		k.BUG_ON(page.Dirty(), "still dirty after the sync")
 		fs.diskMu.Lock()
 		k.BUG_ON(fs.disk[0] != 2, "%d on disk after the sync", fs.disk[0])
 		fs.diskMu.Unlock()
