@@ -19,6 +19,7 @@
 //	truncate.go        removing pages                             truncate.c
 //	lru.go, vmscan.go  which pages go when memory is short        swap.c, vmscan.c
 //	iov_iter.go        the caller's memory                        iov_iter.c
+//	leaflock.go        the lock of lists that are nobody else's    (ours)
 //
 // # The life of a page in the cache
 //
