@@ -40,14 +40,8 @@ func (p *Process) CopyFileRange(fdIn int, posIn *int64, fdOut int, posOut *int64
 	if length == 0 {
 		return 0, nil
 	}
-	n, err := int64(0), error(unix.EOPNOTSUPP)
-	if in.Inode.Sb == out.Inode.Sb {
-		n, err = out.Op.CopyFileRange(in, pi, out, po, length, flags)
-	}
+	n, err := out.Op.CopyFileRange(in, pi, out, po, length, flags)
 	if err == unix.EOPNOTSUPP || err == unix.EXDEV {
-		if in.Inode.Sb.Type != out.Inode.Sb.Type {
-			return -1, unix.EXDEV
-		}
 		n, err = copyGeneric(in, pi, out, po, length)
 	}
 	if n > 0 {
@@ -81,6 +75,8 @@ func copyFileChecks(in *File, posIn int64, out *File, posOut int64, length int64
 		return 0, unix.EBADF
 	case inodeOut.IsImmutable():
 		return 0, unix.EPERM
+	case inodeIn.Sb != inodeOut.Sb:
+		return 0, unix.EXDEV
 	case uint64(posIn+length) < uint64(posIn) || uint64(posOut+length) < uint64(posOut):
 		return 0, unix.EOVERFLOW
 	}

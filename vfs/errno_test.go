@@ -1016,6 +1016,127 @@ var errnoCases = []struct {
 		stat sub
 		readdir .
 	`},
+	{"mounts", false, `
+		mkdir m 0755
+		mkdir n 0755
+		open x x O_CREAT|O_RDWR 0644
+		symlink m ln
+		mount src nothing tmpfs 0
+		mount src x tmpfs 0
+		mount src m nofs 0
+		mount src m '' 0
+		umount m 0
+		umount nothing 0
+		umount '' 0
+		umount m 4096
+		mount src ln tmpfs 0
+		umount ln UNOFOLLOW
+		mkdir m/d 0755
+		open f m/f O_CREAT|O_RDWR 0644
+		umount m/d 0
+		umount m/f 0
+		umount m 0
+		rmdir m
+		rename m o
+		rename n m
+		rename x m/x
+		link x m/x
+		link m/f f
+		rename2 n m EXCHANGE
+		copy f 0 x 0 10
+		mount src m tmpfs REMOUNT|RO
+		close f
+		mount src m/d tmpfs REMOUNT|RO
+		mount src m tmpfs REMOUNT|RO
+		mkdir m/e 0755
+		mkdir m/d 0755
+		mkdir m/ 0755
+		unlink m/f
+		unlink m/nothing
+		rmdir m/d
+		rmdir m/nothing
+		rename m/f m/g
+		rename m/nothing m/g
+		link m/f m/g
+		symlink a m/s
+		mknod m/s FIFO|0644 0
+		chmod m/f 0600
+		chown m/f 1 1
+		truncate m/f 0
+		utimes m/f 0
+		setxattr m/f user.x v 0
+		removexattr m/f user.x
+		access m/f 2
+		access m/f 4
+		open f m/f O_RDWR 0
+		open f m/f O_RDONLY 0
+		open g m/new O_CREAT|O_RDWR 0644
+		open g m/f O_CREAT|O_RDWR 0644
+		open g m/f O_CREAT|O_RDONLY 0644
+		open g m/f O_CREAT|O_EXCL|O_RDONLY 0644
+		open g m/f O_TRUNC|O_RDONLY 0
+		open g m O_TMPFILE|O_RDWR 0600
+		ftruncate f 0
+		fchmod f 0600
+		mount src m tmpfs REMOUNT
+		mkdir m/e 0755
+		close f
+		close g
+		mount src m tmpfs 0
+		stat m/f
+		umount m 0
+		stat m/f
+		mount m/d n '' BIND
+		mount nothing n '' BIND
+		open b n/bound O_CREAT|O_RDWR 0644
+		stat m/d/bound
+		umount m 0
+		rename n/bound m/d/moved
+		rename m/d n/x
+		umount n 0
+		mount m/d n '' BIND
+		mount src n '' BIND|REMOUNT|RO
+		open c n/other O_CREAT|O_RDWR 0644
+		open c m/d/other O_CREAT|O_RDWR 0644
+		umount n 0
+		close b
+		close c
+		umount n 0
+		umount n 0
+		open d m/d O_RDONLY 0
+		umount m DETACH
+		stat m/d
+		openat e d later O_CREAT|O_RDWR 0644
+		openat e d ../../x O_RDONLY 0
+		fstat d
+		close d
+		close e
+		mount src m tmpfs 0
+		chdir m
+		umount ../m 0
+		umount . 0
+		mkdir sub 0755
+		mount inner sub tmpfs 0
+		chdir sub
+		getcwd
+		readdir ..
+		chdir ../..
+		getcwd
+		umount m 0
+		umount m/sub 0
+		umount m EXPIRE
+		umount m EXPIRE|DETACH
+		mount src m tmpfs NODEV
+		mknod m/c CHR|0666 259
+		open c m/c O_RDWR 0
+		user 1000 1000
+		umount m 0
+		mount src n tmpfs 0
+		user 0 0
+		umount m FORCE
+		umount m 0
+		rmdir m
+	`},
 	{"copy_file_range", false, `
 		open f f O_CREAT|O_RDWR 0644
 		fill f a 10000 0

@@ -22,6 +22,7 @@ type Mount struct {
 	flags   kernel.AtomicUint64            // MS_* bits that belong to the mount, not to the file system
 	count   kernel.AtomicInt32
 	writers kernel.AtomicInt32 // users of WantWrite
+	expiry  kernel.AtomicBool  // marked by umount(MNT_EXPIRE) and not used since
 }
 
 const mountDead = -1 << 20
@@ -89,7 +90,20 @@ func (mnt *Mount) Mntget() *Mount {
 //
 //kernel:fs/namespace.c mntput
 func (mnt *Mount) Mntput() {
-	if mnt != nil && mnt.count.Add(-1) == 0 {
+	if mnt == nil {
+		return
+	}
+	if mnt.expiry.Load() {
+		mnt.expiry.Store(false)
+	}
+	mnt.mntputNoExpire()
+}
+
+// mntputNoExpire is Mntput that is no use of the mount.
+//
+//kernel:fs/namespace.c mntput_no_expire
+func (mnt *Mount) mntputNoExpire() {
+	if mnt.count.Add(-1) == 0 {
 		mnt.cleanup()
 	}
 }

@@ -140,9 +140,6 @@ func (p *Process) Mount(source, target, fsType string, flags MountFlags, data st
 //kernel:fs/namespace.c do_new_mount
 func (p *Process) doNewMount(path Path, source, fsType string, flags MountFlags, data string) error {
 	v := p.V
-	if fsType == "" {
-		return unix.EINVAL
-	}
 	t := v.fsType(fsType)
 	if t == nil {
 		return unix.ENODEV
@@ -314,6 +311,7 @@ func (p *Process) Umount(target string, flags int) error {
 	mnt := path.Mnt
 	isRoot := path.Dentry == mnt.Root
 	path.Dentry.Dput()
+	isOurs := mnt == p.root.Load().Mnt
 	switch {
 	case !p.Cred().Capable(CAP_SYS_ADMIN):
 		err = unix.EPERM
@@ -321,13 +319,35 @@ func (p *Process) Umount(target string, flags int) error {
 		err = unix.EINVAL
 	case flags&unix.MNT_EXPIRE != 0 && flags&(unix.MNT_FORCE|unix.MNT_DETACH) != 0:
 		err = unix.EINVAL
+	case flags&unix.MNT_EXPIRE != 0 && isOurs:
+		err = unix.EINVAL
+	case isOurs && flags&unix.MNT_DETACH == 0:
+		// The root stays, but what is on disk is made whole.
+		if err = mnt.umountRoot(); err == nil {
+			mnt.mntputNoExpire()
+		}
+	case flags&unix.MNT_EXPIRE != 0 && mnt.count.Load() != 2:
+		err = unix.EBUSY
+	case flags&unix.MNT_EXPIRE != 0 && !mnt.expiry.Swap(true):
+		err = unix.EAGAIN // now it is marked; unused until the next call, it goes
 	default:
 		err = p.V.doUmount(mnt, flags)
 	}
 	if err != nil {
-		mnt.Mntput()
+		mnt.mntputNoExpire()
 	}
 	return err
+}
+
+//kernel:fs/namespace.c do_umount_root
+func (mnt *Mount) umountRoot() error {
+	sb := mnt.Sb
+	sb.SUmount.Lock()
+	defer sb.SUmount.Unlock()
+	if sb.IsRdonly() {
+		return nil
+	}
+	return sb.doRemount(sb.Flags()|unix.MS_RDONLY, sb.data)
 }
 
 // doUmount takes a mount out of the tree. On success it has used up the caller's reference.

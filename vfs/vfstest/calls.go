@@ -186,6 +186,11 @@ var calls = map[string]call{
 	"listxattr":   {1, func(r *runner, a []string) string { return r.listxattr(a[0]) }},
 	"removexattr": {2, func(r *runner, a []string) string { return name(r.sys.Removexattr(a[0], a[1])) }},
 	"chattr":      {2, func(r *runner, a []string) string { return name(r.sys.SetFlags(a[0], int(num(a[1])))) }},
+	// mount SOURCE TARGET TYPE FLAGS
+	"mount": {4, func(r *runner, a []string) string {
+		return name(r.sys.Mount(a[0], a[1], a[2], int(num(a[3]))))
+	}},
+	"umount": {2, func(r *runner, a []string) string { return name(r.sys.Umount(a[0], int(num(a[1])))) }},
 	// user UID GID [GROUP...]
 	"user": {2, func(r *runner, a []string) string {
 		var groups []int

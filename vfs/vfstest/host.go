@@ -33,7 +33,11 @@ func OnHost(dir string, fn func(Sys)) error {
 				return err
 			}
 			defer unix.Close(outside)
-			if err := unix.Unshare(unix.CLONE_FS); err != nil {
+			// Mounts are the thread's own, too, and end with it.
+			if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
+				return err
+			}
+			if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 				return err
 			}
 			if err := unix.Chroot(dir); err != nil {
@@ -206,6 +210,11 @@ func (host) SetFlags(path string, flags int) error {
 	defer unix.Close(fd)
 	return unix.IoctlSetPointerInt(fd, vfs.FS_IOC_SETFLAGS, flags)
 }
+
+func (host) Mount(source, target, fsType string, flags int) error {
+	return unix.Mount(source, target, fsType, uintptr(flags), "")
+}
+func (host) Umount(target string, flags int) error { return unix.Unmount(target, flags) }
 
 // Become changes the thread's user but keeps root as saved user, so that it can change back.
 func (host) Become(uid, gid int, groups []int) error {

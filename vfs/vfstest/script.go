@@ -114,6 +114,9 @@ var flagNames = map[string]int{
 	"CREATE": unix.XATTR_CREATE, "REPLACE": unix.XATTR_REPLACE,
 	"REG": unix.S_IFREG, "DIR": unix.S_IFDIR, "CHR": unix.S_IFCHR, "BLK": unix.S_IFBLK, "FIFO": unix.S_IFIFO, "SOCK": unix.S_IFSOCK, "LNK": unix.S_IFLNK,
 	"DUPFD": unix.F_DUPFD, "GETFL": unix.F_GETFL, "SETFL": unix.F_SETFL, "GETFD": unix.F_GETFD, "SETFD": unix.F_SETFD,
+	"RO": unix.MS_RDONLY, "REMOUNT": unix.MS_REMOUNT, "BIND": unix.MS_BIND, "NODEV": unix.MS_NODEV, "NOEXEC": unix.MS_NOEXEC,
+	"NOATIME": unix.MS_NOATIME, "STRICTATIME": unix.MS_STRICTATIME, "NODIRATIME": unix.MS_NODIRATIME,
+	"DETACH": unix.MNT_DETACH, "FORCE": unix.MNT_FORCE, "UNOFOLLOW": unix.UMOUNT_NOFOLLOW, "EXPIRE": unix.MNT_EXPIRE,
 	"IMMUTABLE": 0x10, "APPEND": 0x20, "NOW": vfs.UTIME_NOW, "OMIT": vfs.UTIME_OMIT,
 }
 

@@ -63,6 +63,9 @@ type Sys interface {
 	Listxattr(path string, buf []byte) (int, error)
 	Removexattr(path, name string) error
 	SetFlags(path string, flags int) error
+	// Mount mounts an empty file system in memory; an empty target type keeps the kind of mount that flags say.
+	Mount(source, target, fsType string, flags int) error
+	Umount(target string, flags int) error
 	Become(uid, gid int, groups []int) error
 	Sync()
 }
@@ -115,6 +118,13 @@ func (p process) SetFlags(path string, flags int) error {
 	}
 	defer p.Close(fd)
 	return p.Ioctl(fd, vfs.FS_IOC_SETFLAGS, &flags)
+}
+
+func (p process) Mount(source, target, fsType string, flags int) error {
+	if fsType == "tmpfs" {
+		fsType = "memfs"
+	}
+	return p.Process.Mount(source, target, fsType, vfs.MountFlags(flags), "")
 }
 
 func (p process) Become(uid, gid int, groups []int) error {
