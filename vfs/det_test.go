@@ -151,3 +151,46 @@ func TestDeterministicWriteback(t *testing.T) {
 		})
 	}
 }
+
+// TestDeterministicFifo: a writer and a reader of a FIFO wait for one another and lose nothing.
+func TestDeterministicFifo(t *testing.T) {
+	for seed := range uint64(60) {
+		deterministic(t, seed, func(k *kernel.Kernel, v *vfs.VFS, p *vfs.Process) {
+			must(t, p.Mknod("/p", unix.S_IFIFO|0o644, 0))
+			const total = 200_000
+			inParallel(k, p, 2, func(i int, p *vfs.Process) {
+				if i == 0 {
+					fd := open(t, p, "/p", unix.O_WRONLY)
+					buf := make([]byte, total)
+					for j := range buf {
+						buf[j] = byte(j * 7)
+					}
+					for len(buf) > 0 {
+						n, err := p.Write(fd, buf[:min(len(buf), 30_000)])
+						must(t, err)
+						buf = buf[n:]
+					}
+					return
+				}
+				fd := open(t, p, "/p", unix.O_RDONLY)
+				got, buf := 0, make([]byte, 9000)
+				for {
+					n, err := p.Read(fd, buf)
+					must(t, err)
+					if n == 0 {
+						break
+					}
+					for j := range n {
+						if buf[j] != byte((got+j)*7) {
+							t.Fatalf("byte %d is %d", got+j, buf[j])
+						}
+					}
+					got += n
+				}
+				if got != total {
+					t.Errorf("%d bytes of %d", got, total)
+				}
+			})
+		})
+	}
+}

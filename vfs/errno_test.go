@@ -1016,6 +1016,50 @@ var errnoCases = []struct {
 		stat sub
 		readdir .
 	`},
+	{"fifo", false, `
+		mknod p FIFO|0644 0
+		open w p O_WRONLY|O_NONBLOCK 0
+		open r p O_RDONLY|O_NONBLOCK 0
+		read r 10
+		open w p O_WRONLY 0
+		read r 10
+		write w hello
+		read r 3
+		write w world
+		read r 100
+		fill w x 10 0
+		pread r 1 0
+		lseek r 0 SET
+		ftruncate w 0
+		fsync w
+		fstat w
+		fcntl w SETFL O_NONBLOCK
+		write w {70000}
+		write w {4096}
+		write w {100}
+		write w {70000}
+		read r 65536
+		read r 65536
+		write w {4097}
+		read r 5000
+		write r x
+		read w 1
+		write r ''
+		close w
+		read r 10
+		open b p O_RDWR 0
+		write b both
+		close r
+		read b 10
+		fcntl b SETFL O_NONBLOCK
+		read b 10
+		open w p O_WRONLY|O_NONBLOCK 0
+		close b
+		write w x
+		unlink p
+		truncate p 0
+		open t p O_RDONLY|O_TRUNC 0
+	`},
 	{"mounts", false, `
 		mkdir m 0755
 		mkdir n 0755
@@ -1222,6 +1266,12 @@ func compare(t *testing.T, dir, script string, o vfstest.Options) {
 	protected, _ := os.ReadFile("/proc/sys/fs/protected_hardlinks")
 	v.ProtectedHardlinks = len(protected) > 0 && protected[0] == '1'
 	ours := vfstest.Run(vfstest.Process(p), script, o)
+	// The caches must not matter.
+	v2, p2 := machine(t, "")
+	v2.ProtectedHardlinks, v2.MaxDentries, v2.MaxInodes = v.ProtectedHardlinks, 0, 0
+	for line := range vfstest.Differences(ours, vfstest.Run(vfstest.Process(p2), script, o)) {
+		t.Errorf("with small caches: %s", line)
+	}
 	theirs := onHost(t, dir, script, o)
 	if os.Getenv("VFS_SHOW") != "" {
 		fmt.Print(ours)

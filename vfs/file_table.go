@@ -79,9 +79,9 @@ func (file *File) release() {
 	file.Path.Put()
 }
 
-// specialFileOperations are the operations of devices, pipes and sockets: there are no drivers here.
+// specialFileOperations are the operations of devices and sockets: there are no drivers here.
 //
-//kernel:none mirrors def_chr_fops, def_blk_fops, pipefifo_fops and no_open_fops without anything behind them
+//kernel:none mirrors def_chr_fops, def_blk_fops and no_open_fops without anything behind them
 type specialFileOperations struct{ BaseFileOperations }
 
 //kernel:fs/inode.c no_open
@@ -96,5 +96,7 @@ func (inode *Inode) InitSpecialInode(mode uint32, rdev uint64) {
 	switch mode & unix.S_IFMT {
 	case unix.S_IFCHR, unix.S_IFBLK:
 		inode.Rdev = rdev
+	case unix.S_IFIFO:
+		inode.Fop = fifoOperations{}
 	}
 }

@@ -37,7 +37,7 @@ func (sb *SuperBlock) inodeInitAlways(inode *Inode) {
 	inode.DioCount.Store(0)
 	inode.hashed.Store(false)
 	inode.Ino, inode.Rdev, inode.Hash, inode.Generation = 0, 0, 0, 0
-	inode.hashNext, inode.wbList, inode.dirtiedWhen = nil, nil, 0
+	inode.hashNext, inode.dirtiedWhen, inode.pipe = nil, 0, nil
 	inode.wbEntry.Init(inode)
 	inode.lru.Init(inode)
 	inode.sbEntry.Init(inode)

@@ -113,10 +113,10 @@ type Inode struct {
 	dirtiedWhen int64            // ns; ILock and the list lock
 	wait        kernel.WaitQueue // I_NEW, I_SYNC, end of eviction, DioCount
 	hashNext    *Inode
+	pipe        *pipe // of an open FIFO; ILock
 
 	aliases kernel.List[Dentry] // dentries of this inode; ILock
 	wbEntry kernel.Entry[Inode] // b_dirty, b_io or b_more_io; wb.listLock
-	wbList  *kernel.List[Inode] // which of them
 	lru     kernel.Entry[Inode] // sb.inodeLRU; sb.inodeLRULock
 	sbEntry kernel.Entry[Inode] // sb.inodes; sb.inodeListLock
 }

@@ -134,7 +134,14 @@ func (p *Process) at(fd int, write bool, one []byte, vec [][]byte, pos int64) (i
 	if file == nil {
 		return -1, unix.EBADF
 	}
-	n, _, err := file.rw(write, one, vec, pos)
+	need := FMODE_PREAD
+	if write {
+		need = FMODE_PWRITE
+	}
+	n, err := 0, error(unix.ESPIPE)
+	if file.Mode&need != 0 {
+		n, _, err = file.rw(write, one, vec, pos)
+	}
 	file.fput()
 	if err != nil {
 		return -1, err

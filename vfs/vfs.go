@@ -46,9 +46,9 @@ type VFS struct {
 //
 //kernel:none the kernel has one static lock_class_key for each initialisation
 type classes struct {
-	iLock, iWait, dLock, lruLock, hashLock, listLock  *kernel.LockClass
-	rename, filesLock, posLock, fsLock, sbLock        *kernel.LockClass
-	namespaceSem, wbLock, wbWorkLock, wbDone, wbTimer *kernel.LockClass
+	iLock, iWait, dLock, lruLock, hashLock, listLock        *kernel.LockClass
+	rename, filesLock, posLock, fsLock, sbLock              *kernel.LockClass
+	namespaceSem, wbLock, wbWorkLock, wbDone, wbTimer, pipe *kernel.LockClass
 }
 
 // New makes the file system layer of a machine. It has no root until MountRoot.
@@ -62,7 +62,7 @@ func New(k *kernel.Kernel, o mm.Options) *VFS {
 		rename: k.Class("s_vfs_rename_mutex"), filesLock: k.Class("files_lock"), posLock: k.Class("f_pos_lock"),
 		fsLock: k.Class("fs_lock"), sbLock: k.Class("sb_lock"), namespaceSem: k.Class("namespace_sem"),
 		wbLock: k.Class("wb_list_lock"), wbWorkLock: k.Class("wb_work_lock"), wbDone: k.Class("wb_done"),
-		wbTimer: k.Class("wb_timer"),
+		wbTimer: k.Class("wb_timer"), pipe: k.Class("pipe"),
 	}
 	v.namespaceSem.Init(v.class.namespaceSem)
 	v.sbLock.Init(v.class.sbLock)
