@@ -41,7 +41,7 @@ type inflated struct {
 func (rd *readContext) readCompressedPage(page *mm.Page, em *ExtentMap) error {
 	inode := rd.inode
 	if rd.inflated.data == nil || rd.inflated.blockStart != em.blockStart {
-		data, err := inode.inflateExtent(em)
+		data, err := inode.inflateExtent(em, rd.readahead)
 		if err != nil {
 			return err
 		}
@@ -56,14 +56,17 @@ func (rd *readContext) readCompressedPage(page *mm.Page, em *ExtentMap) error {
 }
 
 // inflateExtent reads, verifies and inflates a compressed extent, from another
-// copy if the first is bad.
+// copy if the first is bad. Read-ahead fails silently: whoever needs the data
+// reads them again.
 //
 //kernel:fs/btrfs/compression.c end_bbio_compressed_read
-func (inode *Inode) inflateExtent(em *ExtentMap) ([]byte, error) {
+func (inode *Inode) inflateExtent(em *ExtentMap, readahead bool) ([]byte, error) {
 	fsInfo := inode.root.fsInfo
 	bad := func(what string) ([]byte, error) {
-		fsInfo.err("root %d ino %d: compressed extent at file offset %d, logical %d: %s",
-			inode.root.Objectid(), inode.location.Objectid, em.origStart, em.blockStart, what)
+		if !readahead {
+			fsInfo.err("root %d ino %d: compressed extent at file offset %d, logical %d: %s",
+				inode.root.Objectid(), inode.location.Objectid, em.origStart, em.blockStart, what)
+		}
 		return nil, unix.EIO
 	}
 	if em.blockLen == 0 || em.blockLen > btrfsMaxUncompressed || em.ramBytes > btrfsMaxUncompressed {

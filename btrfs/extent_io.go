@@ -101,6 +101,7 @@ type dataBio struct {
 	phase      kernel.AtomicInt32
 	refs       kernel.Refcount // of a write: the I/O's, and the work item's while it is queued
 	flags      blockdev.Flags
+	readahead  bool // who needs the pages will read them again and then be told what is wrong
 	work       workqueue.Work
 }
 
@@ -296,7 +297,8 @@ type readContext struct {
 	em    ExtentMap // of the last page; valid while the range is locked
 	valid bool
 
-	inflated inflated // of the last page, if it is compressed
+	inflated  inflated // of the last page, if it is compressed
+	readahead bool
 }
 
 // lockAndFlushOrderedRange locks start..end when no ordered extent is in it.
@@ -322,7 +324,7 @@ func (inode *Inode) readpage(page *mm.Page) error {
 	rd := readContext{inode: inode}
 	inode.lockAndFlushOrderedRange(page.Offset(), page.Offset()+pageSize-1)
 	rd.doReadpage(page)
-	rd.submit(true)
+	rd.submit()
 	return nil
 }
 
@@ -330,7 +332,7 @@ func (inode *Inode) readpage(page *mm.Page) error {
 //
 //kernel:fs/btrfs/extent_io.c extent_readpages @v3.12
 func (inode *Inode) extentReadpages(pages []*mm.Page) {
-	rd := readContext{inode: inode}
+	rd := readContext{inode: inode, readahead: true}
 	for len(pages) > 0 {
 		n := 1
 		for n < len(pages) && pages[n].Index == pages[n-1].Index+1 {
@@ -344,7 +346,7 @@ func (inode *Inode) extentReadpages(pages []*mm.Page) {
 		}
 		pages = pages[n:]
 	}
-	rd.submit(false)
+	rd.submit()
 }
 
 // doReadpage reads a locked page in a locked range: at once, or by way of the
@@ -396,7 +398,7 @@ func (rd *readContext) doReadpage(page *mm.Page) {
 				rd.dbio.add(page)
 				return
 			}
-			rd.submit(false)
+			rd.submit()
 		}
 		rd.dbio = inode.allocDataBio(page, logical)
 	}
@@ -448,12 +450,13 @@ const inlineReadPages = 16
 // here. Otherwise the end_io function queues it for a worker.
 //
 //kernel:fs/btrfs/bio.c btrfs_submit_bbio
-func (rd *readContext) submit(wait bool) {
+func (rd *readContext) submit() {
 	dbio := rd.dbio
 	if dbio == nil {
 		return
 	}
 	rd.dbio = nil
+	dbio.readahead = rd.readahead
 	inode := rd.inode
 	fsInfo := inode.root.fsInfo
 	if inode.flags.Load()&disk.BTRFS_INODE_NODATASUM == 0 {
@@ -468,7 +471,7 @@ func (rd *readContext) submit(wait bool) {
 			return
 		}
 	}
-	if !wait && len(dbio.pages) > inlineReadPages {
+	if rd.readahead && len(dbio.pages) > inlineReadPages {
 		dbio.phase.Store(bioSubmitted)
 		dbio.submitRead(fsInfo)
 		return
@@ -526,7 +529,7 @@ func (dbio *dataBio) finishRead() {
 			err = nil
 		}
 		if err != nil {
-			if failed == 0 {
+			if failed == 0 && !dbio.readahead {
 				dbio.reportPage(i)
 			}
 			failed++
