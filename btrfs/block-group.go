@@ -750,6 +750,8 @@ func (trans *TransHandle) chunkAlloc(spaceInfo *SpaceInfo, flags uint64, force u
 
 	fsInfo.chunkMutex.Lock()
 	trans.allocatingChunk = true
+	// In a file system of mixed groups every chunk is one.
+	flags |= spaceInfo.flags
 	err := trans.checkSystemChunk()
 	if err == unix.ENOSPC {
 		err = nil // there may be room for the smaller need

@@ -29,6 +29,7 @@ func TestForeignImages(t *testing.T) {
 		"-q -O ^skinny-metadata -n 4096",
 		"-q -m single -n 65536",
 		"-q -d dup",
+		"-q -M",
 	} {
 		image := filepath.Join(t.TempDir(), "image")
 		if err := os.WriteFile(image, nil, 0o600); err != nil {
@@ -308,4 +309,43 @@ func TestRebuildFreeSpaceTree(t *testing.T) {
 		t.Fatalf("%q", w)
 	}
 	checkImage(t, k, dev)
+}
+
+// Quota groups that the kernel keeps are declared inconsistent before we change
+// what they count.
+func TestQgroups(t *testing.T) {
+	oracle.Need(t, oracle.Mkfs, oracle.Progs, oracle.Kernel)
+	image := filepath.Join(t.TempDir(), "image")
+	if err := os.WriteFile(image, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(image, 256<<20); err != nil {
+		t.Fatal(err)
+	}
+	oracle.Run(t, "mkfs.btrfs", "-q", image)
+	dir, umount := oracle.Mount(t, image, "")
+	oracle.Run(t, "btrfs", "quota", "enable", dir)
+	oracle.Run(t, "btrfs", "quota", "rescan", "-w", dir)
+	umount()
+	for range 2 {
+		k := kernel.New(kernel.Options{})
+		dev, err := blockdev.OpenLoop(k, image, blockdev.LoopOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = k.Run("test", func(*kernel.Task) {
+			f := openAllocFs(t, k, dev, MountOptions{})
+			for i := range 300 {
+				f.addXattr(i, 500)
+			}
+			f.close()
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := dev.Close(); err != nil {
+			t.Fatal(err)
+		}
+		oracle.Check(t, image)
+	}
 }

@@ -68,7 +68,7 @@ const (
 
 // What this code can handle of the feature bits.
 const (
-	BTRFS_FEATURE_INCOMPAT_SUPP = disk.BTRFS_FEATURE_INCOMPAT_MIXED_BACKREF |
+	BTRFS_FEATURE_INCOMPAT_SUPP = disk.BTRFS_FEATURE_INCOMPAT_MIXED_GROUPS | disk.BTRFS_FEATURE_INCOMPAT_MIXED_BACKREF |
 		disk.BTRFS_FEATURE_INCOMPAT_DEFAULT_SUBVOL |
 		disk.BTRFS_FEATURE_INCOMPAT_COMPRESS_LZO |
 		disk.BTRFS_FEATURE_INCOMPAT_COMPRESS_ZSTD |
@@ -839,14 +839,24 @@ func (fsInfo *FsInfo) openCtree() (err error) {
 	fsInfo.transactionKthread = k.KthreadRun("btrfs-transaction", fsInfo.transaction)
 	if !options.ReadOnly {
 		fsInfo.fsFlags.Set(BTRFS_FS_OPEN)
-		if err := fsInfo.rebuildFreeSpaceTree(); err != nil {
-			fsInfo.err("failed to rebuild the free space tree: %d", err)
+		if err := fsInfo.startPreRwMount(); err != nil {
+			fsInfo.err("failed to prepare for writing: %d", err)
 			fsInfo.transactionKthread.Stop()
 			fsInfo.cleanerKthread.Stop()
 			return err
 		}
 	}
 	return nil
+}
+
+// startPreRwMount puts right what must not stay as it is while we write.
+//
+//kernel:fs/btrfs/disk-io.c btrfs_start_pre_rw_mount
+func (fsInfo *FsInfo) startPreRwMount() error {
+	if err := fsInfo.rebuildFreeSpaceTree(); err != nil {
+		return err
+	}
+	return fsInfo.markQgroupsInconsistent()
 }
 
 // Threads.

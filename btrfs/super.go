@@ -306,7 +306,11 @@ func (fsInfo *FsInfo) remountReadWrite() error {
 	if fsInfo.deviceReadOnly() {
 		return unix.EACCES
 	}
-	return fsInfo.CheckFeatures(true)
+	if err := fsInfo.CheckFeatures(true); err != nil {
+		return err
+	}
+	fsInfo.fsFlags.Set(BTRFS_FS_OPEN)
+	return fsInfo.startPreRwMount()
 }
 
 // SyncFs starts the write-out, and, if wait, commits what there is.
