@@ -603,6 +603,15 @@ var errnoCases = []struct {
 		ftruncate f 0
 		fstat f
 	`},
+	{"truncate that changes nothing", true, `
+		open f f O_CREAT|O_RDWR 0644
+		write f hello
+		utimes f 0 3 0 3 0
+		truncate f 5
+		fresh f
+		ftruncate f 5
+		fresh f
+	`},
 	{"largest file", true, `
 		open g g O_CREAT|O_RDWR 0644
 		pwrite g z 9223372036854775806
@@ -918,6 +927,92 @@ var errnoCases = []struct {
 		times f
 		utimes f 0 -5 0 -6 999999999
 		times f
+	`},
+	{"access times", false, `
+		open f f O_CREAT|O_RDWR 0644
+		write f data
+		utimes f 0 1 0 2 0
+		fresh f
+		pread f 4 0
+		fresh f
+		utimes f 0 2 0 1 0
+		pread f 0 0
+		pread f 4 100
+		pread f 4 0
+		fresh f
+		write f x
+		fresh f
+		utimes f 0 3 0 3 0
+		ftruncate f 5
+		fresh f
+		ftruncate f 6
+		fresh f
+		utimes f 0 3 0 3 0
+		truncate f 7
+		fresh f
+		utimes f 0 3 0 3 0
+		write f ''
+		chmod f 0600
+		link f g
+		fresh f
+		mkdir d 0755
+		utimes d 0 1 0 2 0
+		readdir d
+		fresh d
+		utimes d 0 1 0 2 0
+		stat d/nothing
+		fresh d
+		open x d/x O_CREAT|O_RDWR 0644
+		fresh d
+		utimes d 0 1 0 1 0
+		rename d/x d/y
+		fresh d
+		utimes d 0 1 0 1 0
+		link d/y f2
+		fresh d
+		unlink d/y
+		fresh d
+		symlink f s
+		utimes s NOFOLLOW 1 0 1 0
+		lstat s
+		fresh s
+		readlink s
+		fresh s
+		utimes s NOFOLLOW 1 0 1 0
+		stat s
+		fresh s
+		mkdir m 0755
+		mount src m tmpfs NOATIME
+		open n m/n O_CREAT|O_RDWR 0644
+		write n x
+		utimes m/n 0 1 0 1 0
+		pread n 1 0
+		fresh m/n
+		mount src m tmpfs REMOUNT|NODIRATIME
+		pread n 1 0
+		fresh m/n
+		mkdir m/d 0755
+		utimes m/d 0 1 0 1 0
+		readdir m/d
+		fresh m/d
+		mount src m tmpfs REMOUNT|STRICTATIME
+		utimes m/n 0 100 0 1 0
+		readdir m/d
+		fresh m/d
+		utimes m/n 0 1 0 1 0
+		open o m/n O_RDONLY|O_NOATIME 0
+		pread o 1 0
+		fresh m/n
+		mount src m tmpfs REMOUNT|RO
+		pread n 1 0
+		close n
+		close o
+		mount src m tmpfs REMOUNT|RO
+		open n m/n O_RDONLY 0
+		pread n 1 0
+		fresh m/n
+		close n
+		umount m 0
 	`},
 	{"xattr", false, `
 		open f f O_CREAT|O_RDWR 0644

@@ -37,10 +37,11 @@ type File struct {
 	Private any    // the file system's own
 	Mode    uint32 // FMODE_*
 
-	flags   kernel.AtomicUint32 // O_*
-	count   kernel.AtomicInt64
-	pos     kernel.AtomicInt64 // written under posLock
-	posLock kernel.Mutex
+	flags    kernel.AtomicUint32 // O_*
+	count    kernel.AtomicInt64
+	pos      kernel.AtomicInt64  // written under posLock
+	accesses kernel.AtomicUint32 // see FileAccessed
+	posLock  kernel.Mutex
 }
 
 // Flags are the O_* flags that open was called with and fcntl(F_SETFL) changed.

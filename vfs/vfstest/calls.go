@@ -134,6 +134,14 @@ var calls = map[string]call{
 		}
 		return fmt.Sprintf("%d.%09d %d.%09d", st.Atime.Sec, st.Atime.Nsec, st.Mtime.Sec, st.Mtime.Nsec)
 	}},
+	// fresh PATH: which of access and modification time are after 1970
+	"fresh": {1, func(r *runner, a []string) string {
+		st, err := r.sys.Lstat(a[0])
+		if err != nil {
+			return name(err)
+		}
+		return fmt.Sprintf("atime %t mtime %t", st.Atime.Sec > 1<<25, st.Mtime.Sec > 1<<25)
+	}},
 	"same": {2, func(r *runner, a []string) string {
 		x, err := r.sys.Lstat(a[0])
 		if err != nil {
