@@ -87,11 +87,17 @@ func TestSourceTree(t *testing.T) {
 	start := time.Now()
 	files, bytes := m.copyIn(src, "/src")
 	m.Sync()
-	t.Logf("%d files, %d MiB copied and synced in %v", files, bytes>>20, time.Since(start))
+	took := time.Since(start)
 	if files < 10000 {
 		t.Errorf("only %d files", files)
 	}
 	m.off()
+	theirs := kernelCopy(t, k, src)
+	ratio := took.Seconds() / theirs.Seconds()
+	t.Logf("%d files, %d MiB copied and synced in %v, by the kernel in %v: ratio %.2f", files, bytes>>20, took.Round(time.Millisecond), theirs.Round(time.Millisecond), ratio)
+	if ratio > 3 {
+		t.Errorf("%.2f times as long as the kernel", ratio)
+	}
 	fsck(t, k, dev)
 	oracle.Check(t, path, "--check-data-csum")
 
@@ -136,6 +142,19 @@ cp -r net "$1/added"; ln -s src "$1/link"`
 	if now.Bfree+constant < fresh.Bfree {
 		t.Errorf("%d blocks free when new, %d now", fresh.Bfree, now.Bfree)
 	}
+}
+
+// kernelCopy is how long cp -r and sync take on the kernel's btrfs over a loop
+// device, the image in a file of the same host file system as ours.
+func kernelCopy(t testing.TB, k *kernel.Kernel, src string) time.Duration {
+	_, path := mkloop(t, k, 2<<30, mkfs.Options{})
+	dir, umount := oracle.Mount(t, path, "")
+	defer os.Remove(path)
+	defer umount()
+	start := time.Now()
+	oracle.Run(t, "cp", "-r", src, dir)
+	oracle.Run(t, "sync", "-f", dir)
+	return time.Since(start)
 }
 
 // removeAll empties a directory.

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -98,7 +99,8 @@ func Mount(t testing.TB, image, options string) (dir string, umount func()) {
 	if err != nil {
 		t.Fatalf("no loop device for %s: %v", image, err)
 	}
-	err = unix.Mount(loop.Name(), dir, "btrfs", 0, options)
+	// Without discards: they come late, and the image may be ours again by then.
+	err = unix.Mount(loop.Name(), dir, "btrfs", 0, strings.TrimPrefix(options+",nodiscard", ","))
 	loop.Close()
 	if err != nil {
 		t.Fatalf("the kernel does not mount %s: %v\n%s", image, err, dmesg())
@@ -113,9 +115,31 @@ func Mount(t testing.TB, image, options string) (dir string, umount func()) {
 			t.Errorf("umount %s: %v", dir, err)
 			unix.Unmount(dir, unix.MNT_DETACH)
 		}
+		waitUnmounted(t, image)
 	}
 	t.Cleanup(umount)
 	return dir, umount
+}
+
+// waitUnmounted waits until the kernel has really left the image: another test
+// that has made itself a mount namespace meanwhile holds a copy of the mount.
+func waitUnmounted(t testing.TB, image string) {
+	fsid := make([]byte, 16)
+	f, err := os.Open(image)
+	if err != nil {
+		return // the image is gone
+	}
+	defer f.Close()
+	if _, err := f.ReadAt(fsid, 64<<10+32); err != nil {
+		return
+	}
+	sys := fmt.Sprintf("/sys/fs/btrfs/%x-%x-%x-%x-%x", fsid[:4], fsid[4:6], fsid[6:8], fsid[8:10], fsid[10:])
+	for start := time.Now(); time.Since(start) < 2*time.Minute; time.Sleep(10 * time.Millisecond) {
+		if _, err := os.Stat(sys); err != nil {
+			return
+		}
+	}
+	t.Errorf("%s is still mounted somewhere", image)
 }
 
 // attach gives an image a loop device that the kernel takes away when nobody
