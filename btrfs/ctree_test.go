@@ -512,6 +512,34 @@ func TestTreeSchedules(t *testing.T) {
 	}
 }
 
+// However large a tree and a transaction are, buffers stay within their limit,
+// and dirty ones within theirs.
+//
+// Mutations: no pruneExtentBuffers; no BtreeBalanceDirty.
+func TestCacheBounds(t *testing.T) {
+	k := kernel.New(kernel.Options{})
+	f := openAllocFs(t, k, makeFs(t, k, 256<<20), MountOptions{})
+	f.maxBuffers = 200
+	f.dirtyMetaThresh = 100 * 4096
+	data := make([]byte, 200)
+	maxBuffers, maxDirty := 0, int64(0)
+	for i := range uint64(15000) {
+		if _, err := f.insertModel(modelKey(i*7919%15000), data); err != nil {
+			t.Fatal(err)
+		}
+		maxBuffers = max(maxBuffers, f.nrBuffers)
+		maxDirty = max(maxDirty, f.dirtyMetadataBytes.Load())
+	}
+	if n := checkBtree(t, f.root); n < 15000 {
+		t.Errorf("%d items", n)
+	}
+	f.close()
+	t.Logf("at most %d buffers, %d KiB dirty", maxBuffers, maxDirty>>10)
+	if maxBuffers > 250 || maxDirty > 2*100*4096 {
+		t.Errorf("%d buffers, %d bytes dirty", maxBuffers, maxDirty)
+	}
+}
+
 func benchTree(b *testing.B, n int) *allocFs {
 	k := kernel.New(kernel.Options{})
 	dev := blockdev.NewMem(k, 4<<30)
