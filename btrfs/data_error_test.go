@@ -276,3 +276,45 @@ func TestDataNoSpace(t *testing.T) {
 	}
 	s.umount()
 }
+
+// Metadata cannot be written: the transaction aborts and the file system goes
+// read-only with dirty data and ordered extents in flight. Writes get EROFS,
+// umount works, no reservation is left behind, and what was synced is there.
+func TestDataAfterAbort(t *testing.T) {
+	s := newSick(t, 256<<20, mkfs.Options{})
+	old := pattern(300<<10, 1)
+	s.write("/f", old)
+	s.v.Sync()
+	fd, err := s.Open("/f", unix.O_RDWR, 0)
+	s.must(err)
+	other, err := s.Open("/other", unix.O_RDWR|unix.O_CREAT, 0o600)
+	s.must(err)
+	for i := range int64(20) {
+		s.Pwrite(other, pattern(50<<10, i), i*100<<10)
+	}
+	s.Pwrite(fd, pattern(100<<10, 2), 0)
+	s.dev.SetRules(blockdev.FlakyRule{Ops: []blockdev.Op{blockdev.REQ_OP_WRITE}, MetaOnly: true})
+	if err := s.Fsync(fd); err == nil {
+		t.Error("fsync succeeds although no metadata can be written")
+	}
+	if _, err := s.Pwrite(fd, old, 0); err != unix.EROFS {
+		t.Errorf("pwrite after the abort: %v", err)
+	}
+	if _, err := s.Open("/new", unix.O_RDWR|unix.O_CREAT, 0o600); err != unix.EROFS {
+		t.Errorf("create after the abort: %v", err)
+	}
+	s.must(s.Close(fd))
+	s.must(s.Close(other))
+	s.umount()
+	s.dev.SetRules()
+	problems, err := check.Device(s.k, s.mem, check.Options{DataCsum: true})
+	s.must(err)
+	for _, p := range problems {
+		t.Errorf("check: %v", p)
+	}
+	s.mount()
+	if p, err := s.read("/f", 0, len(old)); err != nil || !bytes.Equal(p, old) {
+		t.Errorf("/f: %d bytes, %v", len(p), err)
+	}
+	s.umount()
+}

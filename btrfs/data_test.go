@@ -397,3 +397,42 @@ func TestDataRandomSeeds(t *testing.T) {
 		os.Remove(r.path)
 	}
 }
+
+// A file many times larger than the page cache: memory stays within its bound,
+// the data are right, and with memory enough they lie in few large extents.
+func TestDataLargerThanMemory(t *testing.T) {
+	r := newRig(t, 512<<20, mkfs.Options{}, mm.Options{LimitBytes: 2 << 20}, "")
+	fd := r.create("/f")
+	const size, piece = 24 << 20, 1 << 20
+	for off := int64(0); off < size; off += piece {
+		r.pwrite(fd, pattern(piece, off), off)
+	}
+	buf := make([]byte, piece)
+	for off := int64(0); off < size; off += piece {
+		n, err := r.Pread(fd, buf, off)
+		r.must(err)
+		same(t, fmt.Sprint("piece at ", off), buf[:n], pattern(piece, off))
+	}
+	if s := r.v.MM.Stats(); s.HighWater > s.Limit+s.Slack || s.OverLimit != 0 {
+		t.Errorf("limit of %d pages and slack of %d, but there were %d", s.Limit, s.Slack, s.HighWater)
+	}
+	r.must(r.Close(fd))
+	r.umount()
+
+	r.mmo.LimitBytes, r.mmo.DirtyBackground, r.mmo.DirtyHard = 512<<20, 200<<20, 300<<20
+	r.mount()
+	fd = r.create("/large")
+	for off := int64(0); off < 64<<20; off += piece {
+		r.pwrite(fd, buf, off)
+	}
+	r.must(r.Fsync(fd))
+	arg := vfs.FiemapArg{Length: 1 << 40}
+	arg.Info.Max = 100
+	r.must(r.Ioctl(fd, vfs.FS_IOC_FIEMAP, &arg))
+	if n := len(arg.Info.Extents); n > 4 {
+		t.Errorf("64 MiB lie in %d pieces", n)
+	}
+	r.must(r.Close(fd))
+	r.umount()
+	oracle.Check(t, r.path)
+}
