@@ -33,8 +33,9 @@ func newMutant(v *victim, seed uint64) *mutant {
 		}
 	case 5, 6:
 		m.unsealed, m.oneCopy = true, true
+		copy := 3 + m.rng.IntN(2)
 		for range m.few() {
-			m.scribble(3 + m.rng.IntN(2))
+			m.scribble(copy)
 		}
 	case 7:
 		m.unsealed = true

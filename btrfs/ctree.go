@@ -847,19 +847,16 @@ func (root *Root) readBlockForSearch(p *Path, b *ExtentBuffer, level, slot int) 
 	gen := b.NodePtrGeneration(slot)
 	parentLevel := b.Level()
 
+	check := treeParentCheck{
+		ownerRoot:   root.Objectid(),
+		transid:     gen,
+		level:       parentLevel - 1,
+		hasFirstKey: true,
+		firstKey:    b.NodeKey(slot),
+	}
 	tmp := fsInfo.findExtentBuffer(blocknr)
 	if tmp != nil && tmp.bflags.Test(EXTENT_BUFFER_UPTODATE) && tmp.Generation() == gen {
-		// Blocks may have several parents and all of them have to agree.
-		if gen <= fsInfo.lastTransCommitted.Load() {
-			firstKey := b.NodeKey(slot)
-			if err := tmp.verifyLevelKey(parentLevel-1, &firstKey); err != nil {
-				tmp.Put()
-				p.Release()
-				return nil, err
-			}
-		} else if tmp.Level() != parentLevel-1 {
-			firstKey := b.NodeKey(slot)
-			err := tmp.verifyLevelKey(parentLevel-1, &firstKey)
+		if err := tmp.checkCached(&check); err != nil {
 			tmp.Put()
 			p.Release()
 			return nil, err
@@ -868,13 +865,6 @@ func (root *Root) readBlockForSearch(p *Path, b *ExtentBuffer, level, slot int) 
 	}
 
 	unlockUp := level+1 < disk.BTRFS_MAX_LEVEL && p.Locks[level+1] != 0
-	check := treeParentCheck{
-		ownerRoot:   root.Objectid(),
-		transid:     gen,
-		level:       parentLevel - 1,
-		hasFirstKey: true,
-		firstKey:    b.NodeKey(slot),
-	}
 	if unlockUp {
 		p.unlockUpSafe(level + 1)
 	}

@@ -174,10 +174,8 @@ func (eb *ExtentBuffer) validateExtentBuffer(check *treeParentCheck) error {
 	if err := eb.checkParent(check); err != nil {
 		return err
 	}
-	if check.ownerRoot != 0 {
-		if err := eb.checkEbOwner(check.ownerRoot); err != nil {
-			return err
-		}
+	if err := eb.checkEbOwner(check.ownerRoot); err != nil {
+		return err
 	}
 	var err error
 	if eb.Level() == 0 {
@@ -207,6 +205,25 @@ func (eb *ExtentBuffer) checkParent(check *treeParentCheck) error {
 		eb.fsInfo.err("parent transid verify failed on logical %d mirror %d wanted %d found %d", eb.Start, eb.readMirror,
 			check.transid, eb.Generation())
 		return unix.EIO
+	}
+	return nil
+}
+
+// checkCached compares a block that is up to date already with what another
+// pointer to it says: several may lead to it, and all have to agree. The first
+// key only counts for blocks of committed transactions: the running one changes
+// the first key of a block and the parent's copy of it one after the other.
+//
+//kernel:fs/btrfs/tree-checker.c btrfs_verify_level_key
+func (eb *ExtentBuffer) checkCached(check *treeParentCheck) error {
+	if err := eb.checkParent(check); err != nil {
+		return err
+	}
+	if err := eb.checkEbOwner(check.ownerRoot); err != nil {
+		return err
+	}
+	if check.hasFirstKey && eb.Generation() <= eb.fsInfo.lastTransCommitted.Load() {
+		return eb.checkFirstKey(check)
 	}
 	return nil
 }
@@ -267,8 +284,7 @@ func (eb *ExtentBuffer) readExtentBuffer(check *treeParentCheck) error {
 	eb.bflags.LockBit(EXTENT_BUFFER_READING)
 	if eb.bflags.Test(EXTENT_BUFFER_UPTODATE) {
 		eb.bflags.UnlockBit(EXTENT_BUFFER_READING)
-		// The pointer may still be wrong about it.
-		return eb.checkParent(check)
+		return eb.checkCached(check)
 	}
 	copies := fsInfo.NumCopies(eb.Start, uint64(fsInfo.nodesize))
 	var err error

@@ -727,6 +727,10 @@ func (epd *extentPageData) extentWritepage(page *mm.Page, wbc *mm.WritebackContr
 	epd.updateNrWritten(page, wbc, 0)
 	pageStarted, nrWritten, err := epd.writepageDelalloc(page, wbc)
 	if err != nil {
+		// The first part of the range, with this page, may have become an
+		// ordered extent before space for the rest could not be found. The other
+		// pages of that part are still going to be written, this one is not.
+		inode.endExtentWritepage(start, pageSize, false)
 		epd.writepageFailed(page, err)
 		return err
 	}

@@ -141,8 +141,8 @@ func (eb *ExtentBuffer) checkCsumItem(key *disk.Key, slot int, prev *disk.Key, i
 	if !eb.aligned(key.Offset) {
 		return eb.corrupt(slot, "unaligned key offset for csum item, have %d should be aligned to %d", key.Offset, eb.fsInfo.sectorsize)
 	}
-	if len(item)%csumSize != 0 {
-		return eb.corrupt(slot, "unaligned item size for csum item, have %d should be aligned to %d", len(item), csumSize)
+	if len(item) == 0 || len(item)%csumSize != 0 {
+		return eb.corrupt(slot, "unaligned item size for csum item, have %d should be a multiple of %d", len(item), csumSize)
 	}
 	if slot > 0 && prev.Type == disk.BTRFS_EXTENT_CSUM_KEY {
 		prevEnd := prev.Offset + uint64(eb.ItemSize(slot-1))/uint64(csumSize)*uint64(eb.fsInfo.sectorsize)
@@ -800,6 +800,11 @@ func (eb *ExtentBuffer) checkNodeRaw() bool {
 		if bytenr := eb.NodeBlockptr(slot); bytenr == 0 || !eb.aligned(bytenr) {
 			return eb.corrupt(slot, "invalid node pointer, have %d should be aligned to %d", bytenr, eb.fsInfo.sectorsize)
 		}
+		// A block that changes takes all above it along. A pointer that says 0
+		// would let any block pass.
+		if gen := eb.NodePtrGeneration(slot); gen == 0 || gen > eb.Generation() {
+			return eb.corrupt(slot, "invalid generation of a node pointer, have %d expect (0, %d]", gen, eb.Generation())
+		}
 		if slot > 0 && prev.Cmp(key) >= 0 {
 			return eb.corrupt(slot, "bad key order, prev (%d %d %d) current (%d %d %d)", prev.Objectid, prev.Type, prev.Offset,
 				key.Objectid, key.Type, key.Offset)
@@ -823,20 +828,4 @@ func (eb *ExtentBuffer) checkEbOwner(rootOwner uint64) error {
 	}
 	eb.fsInfo.crit("corrupted block, root=%d block=%d owner mismatch, have %d expect %d", rootOwner, eb.Start, owner, rootOwner)
 	return unix.EUCLEAN
-}
-
-// verifyLevelKey compares a cached block with what a pointer says of it. It
-// holds for blocks of committed transactions only: the running one changes the
-// first key of a block and the parent's copy of it one after the other.
-//
-//kernel:fs/btrfs/tree-checker.c btrfs_verify_level_key
-func (eb *ExtentBuffer) verifyLevelKey(level int, firstKey *disk.Key) error {
-	if eb.Level() != level {
-		eb.fsInfo.err("tree level mismatch detected, bytenr=%d level expected=%d has=%d", eb.Start, level, eb.Level())
-		return unix.EUCLEAN
-	}
-	if eb.Generation() > eb.fsInfo.lastTransCommitted.Load() {
-		return nil
-	}
-	return eb.checkFirstKey(&treeParentCheck{transid: eb.Generation(), firstKey: *firstKey})
 }
