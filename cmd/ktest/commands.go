@@ -5,6 +5,9 @@ package main
 // commands is the table of subcommands.
 func commands() []*command {
 	return []*command{
+		mkfsCommand,
+		checkCommand,
+		dumpTreeCommand,
 		runCommand,
 	}
 }

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"kbtrfs/btrfs/check"
+)
+
+var checkCommand = &command{
+	name:  "check",
+	usage: "[--check-data-csum] IMAGE",
+	short: "look at a whole image and say what is wrong",
+	run:   runCheck,
+}
+
+func runCheck(ctx context.Context, c *command, args []string) error {
+	f := c.flags()
+	data := f.Bool("check-data-csum", false, "read all data and compare them with their checksums")
+	operands, err := c.parse(f, args)
+	if err != nil {
+		return err
+	}
+	path, err := one(operands, "IMAGE")
+	if err != nil {
+		return err
+	}
+	img, closeImage, err := openImage(path)
+	if err != nil {
+		return err
+	}
+	defer closeImage()
+	n := 0
+	for p := range check.Check(img, check.Options{DataCsum: *data}) {
+		fmt.Println(p)
+		n++
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	fmt.Printf("check: %s: %d problems\n", path, n)
+	if n > 0 {
+		return errFound
+	}
+	return nil
+}
