@@ -111,8 +111,8 @@ func plan(t testing.TB, seed uint64, o historyOptions) *history {
 		if len(pl.ops) == o.ops {
 			break
 		}
-		if len(pl.ops)%o.sync == o.sync-1 {
-			op = pl.sync(op, r)
+		if len(pl.ops)%o.sync == o.sync-1 && pl.sync(op, r) {
+			continue
 		}
 		pl.step(op)
 	}
@@ -139,27 +139,27 @@ type planner struct {
 	buf []byte
 }
 
-// sync makes a sync of an open file, or of everything, out of op.
-func (pl *planner) sync(op oracle.Op, r *rand.Rand) oracle.Op {
+// sync syncs an open file, or everything, if a descriptor is good for that.
+func (pl *planner) sync(op oracle.Op, r *rand.Rand) bool {
 	op.Kind = []string{"fsync", "fsync", "fdatasync", "sync"}[r.IntN(4)]
 	for range oracle.Slots {
-		if pl.Fd(op.Slot) >= 0 {
-			return op
+		if pl.step(op) {
+			return true
 		}
 		op.Slot = (op.Slot + 1) % oracle.Slots
 	}
-	return oracle.Op{Kind: "open", A: "/x", Flags: 1} // nothing is open
+	return false
 }
 
 // step plays an operation; if it succeeds it becomes part of the history.
-func (pl *planner) step(op oracle.Op) {
+func (pl *planner) step(op oracle.Op) bool {
 	if op.Kind == "segments" {
 		op.Kind = "fsync"
 	}
 	fd := pl.Fd(op.Slot)
 	result := pl.Do(op)
 	if result == "" || result == "slot in use" || len(result) > 2 && strings.HasPrefix(result, "E") {
-		return
+		return false
 	}
 	pl.ops, pl.want = append(pl.ops, op), append(pl.want, result)
 	state := len(pl.ops)
@@ -167,15 +167,15 @@ func (pl *planner) step(op oracle.Op) {
 	switch op.Kind {
 	case "close", "pread", "read", "stat", "readdir", "readlink", "getxattr":
 		pl.trees = append(pl.trees, pl.trees[state-1])
-		return
+		return true
 	case "fsync", "fdatasync":
 		pl.trees = append(pl.trees, pl.trees[state-1])
 		pl.syncs = append(pl.syncs, syncPoint{state, pl.ino(fd)})
-		return
+		return true
 	case "sync":
 		pl.trees = append(pl.trees, pl.trees[state-1])
 		pl.syncs = append(pl.syncs, syncPoint{state, 0})
-		return
+		return true
 	case "pwrite", "write", "ftruncate", "fallocate":
 		changed = pl.ino(fd)
 	case "open":
@@ -186,6 +186,7 @@ func (pl *planner) step(op oracle.Op) {
 		}
 	}
 	pl.look(changed)
+	return true
 }
 
 func (pl *planner) ino(fd int) uint64 {
