@@ -73,18 +73,22 @@ type syncPoint struct {
 
 // history is a series of operations and all the states that it passes through.
 type history struct {
-	ops     []oracle.Op
-	want    []string     // what the operations return
-	trees   [][]dirEntry // by state
-	files   map[uint64][]fileVersion
-	syncs   []syncPoint
-	spoiled map[uint64]bool // files of which data was lost in an I/O error that was reported
+	ops   []oracle.Op
+	want  []string     // what the operations return
+	trees [][]dirEntry // by state
+	files map[uint64][]fileVersion
+	syncs []syncPoint
+
+	remounted int // the state in which the file system was mounted again
 }
 
 // historyOptions say what a history is like.
 type historyOptions struct {
 	ops  int
 	sync int // each so many operations one syncs a file, or everything
+	// remount is the number of operations after which the file system is
+	// unmounted and mounted again; 0: never. No file is open then.
+	remount int
 }
 
 // plan makes a random history of operations that succeed, by playing many on
@@ -110,6 +114,13 @@ func plan(t testing.TB, seed uint64, o historyOptions) *history {
 	for _, op := range oracle.Generate(seed, 40*o.ops) {
 		if len(pl.ops) == o.ops {
 			break
+		}
+		if o.remount > 0 && len(pl.ops) >= o.remount && pl.remounted == 0 {
+			for slot := range oracle.Slots {
+				pl.step(oracle.Op{Kind: "close", Slot: slot})
+			}
+			pl.remounted = len(pl.ops)
+			pl.syncs = append(pl.syncs, syncPoint{pl.remounted, 0})
 		}
 		if len(pl.ops)%o.sync == o.sync-1 && pl.sync(op, r) {
 			continue
@@ -331,9 +342,6 @@ func (h *history) at(ino uint64, from, to int) []fileVersion {
 
 // synced is the newest state, at most done, in which a file was made durable.
 func (h *history) synced(ino uint64, done int) int {
-	if h.spoiled[ino] {
-		return 0
-	}
 	for i := len(h.syncs) - 1; i >= 0; i-- {
 		if s := h.syncs[i]; s.state <= done && (s.ino == 0 || s.ino == ino) {
 			return s.state
@@ -377,18 +385,20 @@ func (h *history) judge(c oracle.Calls, from, to, done int, buf *[]byte) error {
 		return err
 	}
 	from, to = max(from, 0), min(to, len(h.trees)-1)
-	for state := to; ; state-- {
-		err := sameTrees(h.trees[state], got)
-		if err == nil {
-			err = h.judgeState(c, state, done, got, buf)
+	var names, data error
+	for state := to; state >= from; state-- {
+		if err := sameTrees(h.trees[state], got); err != nil {
+			names = err
+			continue
 		}
-		if err == nil {
+		if data = h.judgeState(c, state, done, got, buf); data == nil {
 			return nil
 		}
-		if state <= from {
-			return fmt.Errorf("as of operations %d..%d, %d done: %w", from, to, done, err)
-		}
 	}
+	if data == nil {
+		data = names
+	}
+	return fmt.Errorf("as of operations %d..%d, %d done: %w", from, to, done, data)
 }
 
 // judgeState is judge for one state whose names are those that were found.

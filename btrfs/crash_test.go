@@ -79,6 +79,14 @@ func playLogged(t testing.TB, k *kernel.Kernel, dev *blockdev.LogWrites, h *hist
 	}
 	p := oracle.NewPlayer(oracle.Ours{Process: m.Process})
 	for i, op := range h.ops {
+		if i > 0 && i == h.remounted {
+			p.CloseAll()
+			m.off()
+			if m, err = boot(t, k, dev, options); err != nil {
+				t.Fatalf("mount: %v\n%s", err, tail(k))
+			}
+			p = oracle.NewPlayer(oracle.Ours{Process: m.Process})
+		}
 		if got := p.Do(op); got != h.want[i] {
 			t.Fatalf("operation %d: %s\nours:  %s\nmodel: %s\n%s", i, op, got, h.want[i], tail(k))
 		}
@@ -89,10 +97,10 @@ func playLogged(t testing.TB, k *kernel.Kernel, dev *blockdev.LogWrites, h *hist
 	dev.Mark(strconv.Itoa(len(h.ops) + 1))
 }
 
-// newRecording indexes a log.
-func newRecording(h *history, base []byte, log []blockdev.LogEntry, async bool) *recording {
+// newRecording indexes a log that begins in state start, which base holds.
+func newRecording(h *history, base []byte, log []blockdev.LogEntry, start int, async bool) *recording {
 	r := &recording{history: h, base: base, log: log, async: async, commits: map[uint64]int{}}
-	done := 0
+	done := start
 	for i := range log {
 		r.done = append(r.done, done)
 		e := &log[i]
@@ -122,11 +130,11 @@ func superGeneration(block []byte) uint64 {
 func (r *recording) states(gen uint64) (from, to int) {
 	at, ok := r.commits[gen]
 	if !ok {
-		return 0, 0 // mkfs
+		return r.done[0], r.done[0] // what was there before
 	}
 	from, to = r.done[at], r.done[at]+1
 	if r.async {
-		from = 0
+		from = r.done[0]
 		if prev, ok := r.commits[gen-1]; ok {
 			from = r.done[prev]
 		}
@@ -328,7 +336,7 @@ func record(t testing.TB, h *history, size uint64, o mkfs.Options, options strin
 	dev := blockdev.NewLogWrites(k, blockdev.NewOverlay(k, flat(base)))
 	playLogged(t, k, dev, h, options)
 	defer dev.Close()
-	return newRecording(h, base, dev.Entries(), false)
+	return newRecording(h, base, dev.Entries(), 0, false)
 }
 
 // crashRuns are the runs whose crash states are looked at.
@@ -353,7 +361,7 @@ var crashRuns = []struct {
 func TestCrashPrefixes(t *testing.T) {
 	for _, c := range crashRuns {
 		t.Run(c.name, func(t *testing.T) {
-			r := record(t, plan(t, c.seed+uint64(env("KTEST_CRASH_SEED", 0)), historyOptions{500, 6}), c.size, c.mkfs, c.options)
+			r := record(t, plan(t, c.seed+uint64(env("KTEST_CRASH_SEED", 0)), historyOptions{ops: 500, sync: 6}), c.size, c.mkfs, c.options)
 			t.Logf("%d entries, %d commits", len(r.log), len(r.commits))
 			const parts = 2
 			for i := range parts {
@@ -377,7 +385,7 @@ func TestCrashReordered(t *testing.T) {
 	for _, c := range crashRuns {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			r := record(t, plan(t, c.seed+uint64(env("KTEST_CRASH_SEED", 100)), historyOptions{500, 6}), c.size, c.mkfs, c.options)
+			r := record(t, plan(t, c.seed+uint64(env("KTEST_CRASH_SEED", 100)), historyOptions{ops: 500, sync: 6}), c.size, c.mkfs, c.options)
 			n, err := r.reordered(t, c.seed, env("KTEST_CRASH_STATES", 200))
 			t.Logf("%d states", n)
 			if err != nil {
@@ -390,7 +398,7 @@ func TestCrashReordered(t *testing.T) {
 // What the tests above would find: logs as they would be if the file system did
 // things in another order.
 func TestCrashMutations(t *testing.T) {
-	good := record(t, plan(t, 7, historyOptions{120, 6}), 128<<20, mkfs.Options{}, crashOptions)
+	good := record(t, plan(t, 7, historyOptions{ops: 120, sync: 6}), 128<<20, mkfs.Options{}, crashOptions)
 	prefixes := func(r *recording) error { _, err := r.prefixes(t, 0, len(r.log), 1); return err }
 	reordered := func(r *recording) error { _, err := r.reordered(t, 1, 1000); return err }
 	for _, m := range []struct {
@@ -418,7 +426,7 @@ func TestCrashMutations(t *testing.T) {
 			})
 		}, prefixes, "check: checksums"},
 	} {
-		r := newRecording(good.history, good.base, m.mutate(slices.Clone(good.log)), false)
+		r := newRecording(good.history, good.base, m.mutate(slices.Clone(good.log)), 0, false)
 		switch err := m.verify(r); {
 		case m.finds == "" && err != nil:
 			t.Errorf("%s: %v", m.name, err)
@@ -455,7 +463,7 @@ func superLate(log []blockdev.LogEntry) []blockdev.LogEntry {
 // in them what ours may see.
 func TestCrashOracle(t *testing.T) {
 	oracle.Need(t, oracle.Kernel, oracle.Progs)
-	r := record(t, plan(t, 11, historyOptions{300, 6}), 128<<20, mkfs.Options{}, crashOptions)
+	r := record(t, plan(t, 11, historyOptions{ops: 300, sync: 6}), 128<<20, mkfs.Options{}, crashOptions)
 	d := &crashDisk{log: r.log, durable: append(flat(nil), r.base...)}
 	rnd := rand.New(rand.NewPCG(3, 3))
 	buf := make([]byte, 2<<20)

@@ -313,7 +313,9 @@ func (fsInfo *FsInfo) remountReadWrite() error {
 	return fsInfo.startPreRwMount()
 }
 
-// SyncFs starts the write-out, and, if wait, commits what there is.
+// SyncFs starts the write-out, and, if wait, commits what there is. It fails
+// also if data was lost since the last time: the files that it belongs to have
+// kept the error for their own fsync.
 //
 //kernel:fs/btrfs/super.c btrfs_sync_fs
 func (superOps) SyncFs(sb *vfs.SuperBlock, wait bool) error {
@@ -323,13 +325,15 @@ func (superOps) SyncFs(sb *vfs.SuperBlock, wait bool) error {
 	}
 	fsInfo.WaitOrderedRoots(-1)
 	trans, err := fsInfo.treeRoot.AttachTransactionBarrier()
-	if err == unix.ENOENT {
-		return nil // nothing changed since the last commit
+	if err == nil {
+		err = trans.Commit()
+	} else if err == unix.ENOENT {
+		err = nil // nothing changed since the last commit
 	}
-	if err != nil {
-		return err
+	if errno := fsInfo.dataErrno.Swap(0); errno != 0 && err == nil {
+		err = unix.Errno(errno)
 	}
-	return trans.Commit()
+	return err
 }
 
 // Statfs counts what is allocated: free blocks are what no extent takes,

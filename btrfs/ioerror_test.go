@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package btrfs_test
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"kbtrfs/blockdev"
+	"kbtrfs/btrfs/mkfs"
+	"kbtrfs/btrfs/oracle"
+	"kbtrfs/kernel"
+	"kbtrfs/kernel/sched"
+)
+
+// faultRun plays the second half of a history on a device that goes wrong.
+type faultRun struct {
+	*history
+	base []byte // the image in state remounted
+	rule blockdev.FlakyRule
+	opts string
+
+	counts  [4]int64 // requests by operation
+	hits    int64
+	failed  string // the first operation that did not return what it should, and what it returned
+	mounted bool
+}
+
+// run plays, and returns what is wrong with what happened or with what is on
+// the device afterwards.
+func (f *faultRun) run(t testing.TB, k *kernel.Kernel) error {
+	var log []blockdev.LogEntry
+	var bad error
+	if err := k.Run("faults", func(*kernel.Task) {
+		lower := blockdev.NewLogWrites(k, blockdev.NewOverlay(k, flat(f.base)))
+		dev := blockdev.NewFlaky(k, lower)
+		bad = f.play(t, k, dev, lower)
+		for op := range f.counts {
+			f.counts[op] = dev.Count(blockdev.Op(op))
+		}
+		f.hits = dev.Hits()
+		log = lower.Entries()
+		lower.Close()
+	}); err != nil {
+		return err
+	}
+	if bad != nil {
+		return bad
+	}
+	if w := k.Warnings(); len(w) > 0 {
+		return fmt.Errorf("warnings: %q", w)
+	}
+	// The failed requests are not in the log, so it says what is on the device.
+	r := newRecording(f.history, f.base, log, f.remounted, k.Deterministic())
+	vk := kernel.New(kernel.Options{})
+	after := blockdev.NewOverlay(vk, flat(f.base))
+	defer after.Close()
+	if err := blockdev.Replay(vk, after, log); err != nil {
+		return err
+	}
+	buf := make([]byte, 2<<20)
+	if err := r.verify(t, after, vk, len(log), &buf); err != nil {
+		return fmt.Errorf("afterwards: %w", err)
+	}
+	return nil
+}
+
+func (f *faultRun) play(t testing.TB, k *kernel.Kernel, dev *blockdev.Flaky, log *blockdev.LogWrites) error {
+	if f.rule.Ops != nil {
+		dev.SetRules(f.rule)
+	}
+	m, err := boot(t, k, dev, f.opts)
+	if err != nil {
+		f.failed = "mount: " + err.Error()
+		if err != unix.EIO {
+			return fmt.Errorf("mount: %v", err)
+		}
+		return nil
+	}
+	f.mounted = true
+	p := oracle.NewPlayer(oracle.Ours{Process: m.Process})
+	for i := f.remounted; i < len(f.ops); i++ {
+		got := p.Do(f.ops[i])
+		if got == f.want[i] && f.ops[i].Kind == "sync" && aborts(k) > 0 {
+			// Nothing to sync on a read-only file system, says the vfs; Linux
+			// remembers the error in s_wb_err and returns it.
+			f.failed = fmt.Sprintf("operation %d: sync after an abort", i+1)
+			break
+		}
+		if got == f.want[i] {
+			log.Mark(strconv.Itoa(i + 1))
+			continue
+		}
+		f.failed = fmt.Sprintf("operation %d: %s: %s", i+1, f.ops[i], got)
+		short := strings.HasSuffix(f.ops[i].Kind, "write") && got[0] >= '0' && got[0] <= '9'
+		if dev.Hits() == 0 || !short && got != "EIO" && got != "EROFS" {
+			return fmt.Errorf("%s, not %s\n%s", f.failed, f.want[i], tail(k))
+		}
+		break
+	}
+	aborted := aborts(k) > 0
+	if f.failed != "" {
+		// Nothing that is tried now may hang or say anything but that it failed.
+		_, err := m.Open("/a", unix.O_RDONLY, 0)
+		for slot := range oracle.Slots {
+			if fd := p.Fd(slot); fd >= 0 && err == nil && aborted {
+				if err := m.Fsync(fd); err != nil && err != unix.EIO && err != unix.EROFS && err != unix.EINVAL {
+					return fmt.Errorf("fsync afterwards: %v", err)
+				}
+			}
+		}
+		if aborted {
+			if err := m.Mkdir("/late", 0o755); err != unix.EROFS && err != unix.EIO {
+				return fmt.Errorf("after an abort mkdir returns %v", err)
+			}
+		}
+	}
+	p.CloseAll()
+	m.Exit()
+	if err := m.V.Shutdown(); err != nil {
+		return fmt.Errorf("umount: %v", err)
+	}
+	if n := aborts(k); n > 1 {
+		return fmt.Errorf("%d lines about aborts: %q", n, k.Dmesg())
+	}
+	if dev.Hits() == 0 {
+		log.Mark(strconv.Itoa(len(f.ops) + 1))
+	}
+	return nil
+}
+
+// aborts counts the lines about aborted transactions.
+func aborts(k *kernel.Kernel) int {
+	return strings.Count(strings.Join(k.Dmesg(), "\n"), "aborted (errno")
+}
+
+// The n-th write, flush or read of a run fails, or all do from the n-th on, for
+// each n: calls return EIO or EROFS, an aborted transaction is one line, umount
+// works, and the image holds what was synced.
+//
+// KTEST_FAULT_STEP looks at each so many n.
+func TestIOErrors(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		mkfs  mkfs.Options
+		world func(seed uint64) *kernel.Kernel
+		ops   int
+	}{
+		{"real", mkfs.Options{}, func(uint64) *kernel.Kernel { return kernel.New(kernel.Options{}) }, 120},
+		{"real, single", mkfs.Options{NodeSize: 4096, MetaProfile: "single"}, func(uint64) *kernel.Kernel { return kernel.New(kernel.Options{}) }, 120},
+		{"deterministic", mkfs.Options{NodeSize: 4096, MetaProfile: "single"}, func(seed uint64) *kernel.Kernel {
+			return kernel.New(kernel.Options{Scheduler: sched.New(seed), Seed: seed})
+		}, 60},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := plan(t, 5, historyOptions{ops: 100 + c.ops, sync: 5, remount: 100})
+			first := *h
+			first.ops, first.trees = h.ops[:h.remounted], h.trees[:h.remounted+2]
+			first.remounted = 0
+			r := record(t, &first, 128<<20, c.mkfs, crashOptions)
+			base := flat(r.base)
+			for i := range r.log {
+				base.apply(&r.log[i])
+			}
+			sound := &faultRun{history: h, base: base, opts: crashOptions}
+			if err := sound.run(t, c.world(1)); err != nil || sound.failed != "" {
+				t.Fatalf("without faults: %v %s", err, sound.failed)
+			}
+			t.Logf("%d reads, %d writes, %d flushes", sound.counts[blockdev.REQ_OP_READ], sound.counts[blockdev.REQ_OP_WRITE], sound.counts[blockdev.REQ_OP_FLUSH])
+			step := env("KTEST_FAULT_STEP", 1)
+			for _, op := range []blockdev.Op{blockdev.REQ_OP_WRITE, blockdev.REQ_OP_FLUSH, blockdev.REQ_OP_READ} {
+				for _, times := range []int64{1, 0} {
+					hits, failed := 0, map[string]int{}
+					bad := 0
+					for n := int64(0); n < sound.counts[op] && bad < 6; n += int64(step) {
+						f := &faultRun{history: h, base: base, opts: crashOptions,
+							rule: blockdev.FlakyRule{Ops: []blockdev.Op{op}, After: n, Times: times}}
+						if err := f.run(t, c.world(uint64(n))); err != nil {
+							t.Errorf("%s %d fails, %d times: %s: %v", op, n, times, f.failed, err)
+							bad++
+						}
+						if f.hits > 0 {
+							hits++
+						}
+						if f.failed != "" {
+							failed[f.failed[strings.LastIndexByte(f.failed, ' ')+1:]]++
+						}
+					}
+					keys := []string{}
+					for key, n := range failed {
+						keys = append(keys, fmt.Sprint(key, " ", n))
+					}
+					slices.Sort(keys)
+					t.Logf("%s, times %d: %d runs hit, %q", op, times, hits, keys)
+				}
+			}
+		})
+	}
+}
