@@ -146,6 +146,9 @@ func (c *call) inputs(names []string, f func(name string, r io.Reader) error) in
 			if bash.IsBrokenPipe(err) {
 				return 141
 			}
+			if c.ctx.Err() != nil { // killed
+				return 143
+			}
 			c.errorf("%s: %s", name, errText(err))
 			status = 1
 		}
@@ -173,7 +176,7 @@ func (c *call) getoptArgs(args []string, short string, longs map[string]byte, pe
 			return opts, append(operands, args[i+1:]...), true
 		case strings.HasPrefix(a, "--"):
 			name, value, has := strings.Cut(a[2:], "=")
-			letter, withValue, found := findLong(longs, name)
+			letter, withValue, found := findLong(longs, name, has)
 			if !found {
 				c.errorf("unrecognized option '%s'", a)
 				return nil, nil, false
@@ -221,7 +224,10 @@ func (c *call) getoptArgs(args []string, short string, longs map[string]byte, pe
 }
 
 // findLong finds a long option, which may be cut short as long as it is clear.
-func findLong(longs map[string]byte, name string) (letter byte, value, ok bool) {
+func findLong(longs map[string]byte, name string, given bool) (letter byte, value, ok bool) {
+	if l, ok := longs[name+"="]; ok && given {
+		return l, true, true
+	}
 	if l, ok := longs[name]; ok {
 		return l, false, true
 	}
@@ -285,11 +291,11 @@ func (p *Proc) Lookup(sh *bash.Shell, name string) (bash.Command, string) {
 	}
 	fs := p.fs(abs)
 	st, err := fs.Stat(abs, true)
+	if err != nil && isHelper(abs) {
+		return p.missingHelper(abs), name
+	}
 	if err != nil || !st.IsReg() || fs.Access(abs, unix.X_OK) != nil {
 		return nil, ""
-	}
-	if isHelper(abs) {
-		return p.missingHelper(abs), name
 	}
 	if p.isShellScript(abs) {
 		return runScript, name

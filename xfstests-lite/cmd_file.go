@@ -972,7 +972,11 @@ func cmdMktemp(c *call) int {
 		full := string(name) + suffix
 		fs, abs := c.at(full)
 		var err error
-		if has(opts, 'd') {
+		if has(opts, 'u') { // only a name
+			if _, serr := fs.Stat(abs, false); serr == nil {
+				err = unix.EEXIST
+			}
+		} else if has(opts, 'd') {
 			err = fs.Mkdir(abs, 0o700)
 		} else {
 			var h Handle

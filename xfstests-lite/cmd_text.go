@@ -777,6 +777,9 @@ func cmdSeq(c *call) int {
 	decimals := 0
 	for i, a := range args {
 		f, err := strconv.ParseFloat(a, 64)
+		if n, ierr := strconv.ParseInt(a, 0, 64); err != nil && ierr == nil && !strings.Contains(a, "_") {
+			f, err = float64(n), nil // 0x10
+		}
 		if err != nil {
 			return c.fail("invalid floating point argument: '%s'", a)
 		}

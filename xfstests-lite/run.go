@@ -28,7 +28,7 @@ type RunOptions struct {
 	Deterministic bool
 	Seed          uint64
 	Scheduler     kernel.Scheduler // instead of the one that Deterministic makes
-	Size          int64            // of the test and the scratch device, default 2 GiB (sparse)
+	Size          int64            // of the test and the scratch device (sparse); default 2 GiB, for a checkout 12 GiB
 	MountOptions  string
 	MkfsOptions   string
 	Timeout       time.Duration // default 5 minutes
@@ -36,7 +36,11 @@ type RunOptions struct {
 	External      bool          // also let btrfs check judge the devices
 }
 
-const defaultSize = 2 << 30
+// Cases of fstests want devices of some size; files are sparse.
+const (
+	defaultSize  = 2 << 30
+	checkoutSize = 12 << 30
+)
 
 // output collects what a case prints on descriptors 1 and 2.
 type output struct {
@@ -67,6 +71,9 @@ func (o *output) bytes() []byte {
 func Run(ctx context.Context, t *Tree, c Case, o RunOptions) (res Result, err error) {
 	if o.Size == 0 {
 		o.Size = defaultSize
+		if t.dir != "" {
+			o.Size = checkoutSize
+		}
 	}
 	if o.Timeout == 0 {
 		o.Timeout = 5 * time.Minute

@@ -269,7 +269,7 @@ func xfsFiemap(x *xfsIO, args []string) {
 	if length >= 0 {
 		limit = min(limit, end/512)
 	}
-	if at < limit {
+	if at < limit && len(rows) > 0 {
 		rows = append(rows, row{from: at, to: limit, hole: true})
 	}
 	x.c.printf("%s:\n", x.file.name)
