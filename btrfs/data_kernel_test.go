@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kbtrfs/btrfs/mkfs"
 	"kbtrfs/btrfs/oracle"
 	"kbtrfs/kernel"
 	"kbtrfs/kernel/mm"
@@ -128,4 +129,110 @@ func TestDataOfTheKernel(t *testing.T) {
 			umount()
 		})
 	}
+}
+
+// The same operations on our file system and on the kernel's: the same results,
+// sizes, blocks, holes and data, after each sync.
+func TestDataBesideTheKernel(t *testing.T) {
+	oracle.Need(t, oracle.Mkfs, oracle.Kernel)
+	kpath := filepath.Join(t.TempDir(), "img")
+	f, err := os.Create(kpath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Truncate(256 << 20)
+	f.Close()
+	oracle.Run(t, "mkfs.btrfs", "-q", kpath)
+	dir, umount := oracle.Mount(t, kpath, "")
+	defer umount()
+	r := newRig(t, 256<<20, mkfs.Options{}, mm.Options{}, "")
+	rnd := rand.New(rand.NewSource(11))
+	const files = 3
+	var ours, theirs [files]int
+	for i := range files {
+		name := fmt.Sprintf("/f%d", i)
+		ours[i] = r.create(name)
+		if theirs[i], err = unix.Open(dir+name, unix.O_RDWR|unix.O_CREAT, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(theirs[i])
+	}
+	sync := func() {
+		r.Sync()
+		fd, _ := unix.Open(dir, unix.O_RDONLY, 0)
+		unix.Syncfs(fd)
+		unix.Close(fd)
+	}
+	var history []string
+	for op := range 250 {
+		i := rnd.Intn(files)
+		off, n := int64(rnd.Intn(200<<10)), 1+rnd.Intn(40<<10)
+		if rnd.Intn(3) == 0 {
+			off, n = off&^4095, (n+4095)&^4095
+		}
+		var a, b error
+		what := ""
+		switch k := rnd.Intn(12); {
+		case k < 4:
+			what = fmt.Sprintf("pwrite %d+%d", off, n)
+			data := pattern(n, rnd.Int63())
+			_, a = r.Pwrite(ours[i], data, off)
+			_, b = unix.Pwrite(theirs[i], data, off)
+		case k < 6:
+			what = fmt.Sprintf("ftruncate %d", off)
+			a, b = r.Ftruncate(ours[i], off), unix.Ftruncate(theirs[i], off)
+		case k < 11:
+			mode := []int{0, unix.FALLOC_FL_KEEP_SIZE, unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE, unix.FALLOC_FL_ZERO_RANGE,
+				unix.FALLOC_FL_ZERO_RANGE | unix.FALLOC_FL_KEEP_SIZE, unix.FALLOC_FL_PUNCH_HOLE, unix.FALLOC_FL_COLLAPSE_RANGE}[rnd.Intn(7)]
+			if rnd.Intn(20) == 0 {
+				n = 0
+			}
+			what = fmt.Sprintf("fallocate %#x %d+%d", mode, off, n)
+			a, b = r.Fallocate(ours[i], mode, off, int64(n)), unix.Fallocate(theirs[i], uint32(mode), off, int64(n))
+		default:
+			what = "sync"
+			sync()
+		}
+		history = append(history, fmt.Sprintf("f%d %s", i, what))
+		if len(history) > 12 {
+			history = history[1:]
+		}
+		fail := func(format string, args ...any) {
+			t.Helper()
+			t.Fatalf("op %d: %s\nafter:\n%s", op, fmt.Sprintf(format, args...), strings.Join(history, "\n"))
+		}
+		if a != b {
+			fail("%v, the kernel: %v", a, b)
+		}
+		if rnd.Intn(4) != 0 {
+			continue
+		}
+		sync()
+		var st unix.Stat_t
+		unix.Fstat(theirs[i], &st)
+		mine, err := r.Fstat(ours[i])
+		r.must(err)
+		if mine.Size != st.Size || mine.Blocks != st.Blocks {
+			fail("f%d: size %d blocks %d, the kernel: %d, %d", i, mine.Size, mine.Blocks, st.Size, st.Blocks)
+		}
+		for at, whence := int64(0), unix.SEEK_DATA; at < st.Size+10000; whence = unix.SEEK_DATA + unix.SEEK_HOLE - whence {
+			x, a := r.Lseek(ours[i], at, whence)
+			y, b := unix.Seek(theirs[i], at, whence)
+			if a != b || x != y {
+				fail("f%d: lseek(%d, %d): %d %v, the kernel: %d %v", i, at, whence, x, a, y, b)
+			}
+			if a != nil || x >= st.Size {
+				break
+			}
+			at = x
+		}
+		want := make([]byte, st.Size)
+		unix.Pread(theirs[i], want, 0)
+		same(t, fmt.Sprintf("op %d f%d", op, i), r.contents(fmt.Sprintf("/f%d", i)), want)
+	}
+	for i := range files {
+		r.must(r.Close(ours[i]))
+	}
+	r.umount()
+	oracle.Check(t, r.path, "--check-data-csum")
 }
