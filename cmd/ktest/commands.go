@@ -8,6 +8,7 @@ func commands() []*command {
 		mkfsCommand,
 		checkCommand,
 		dumpTreeCommand,
+		shCommand,
 		runCommand,
 	}
 }

@@ -42,13 +42,7 @@ func (c *command) parse(f *flag.FlagSet, args []string) ([]string, error) {
 	var operands []string
 	for {
 		if err := f.Parse(args); err != nil {
-			if errors.Is(err, flag.ErrHelp) {
-				fmt.Printf("usage: ktest %s %s\n\n%s\n", c.name, c.usage, c.short)
-				f.SetOutput(os.Stdout)
-				f.PrintDefaults()
-				return nil, err
-			}
-			return nil, usageError{err}
+			return nil, c.flagError(f, err)
 		}
 		rest := f.Args()
 		if len(rest) == 0 {
@@ -59,6 +53,25 @@ func (c *command) parse(f *flag.FlagSet, args []string) ([]string, error) {
 		}
 		operands, args = append(operands, rest[0]), rest[1:]
 	}
+}
+
+// parseFirst parses options up to the first operand.
+func (c *command) parseFirst(f *flag.FlagSet, args []string) ([]string, error) {
+	if err := f.Parse(args); err != nil {
+		return nil, c.flagError(f, err)
+	}
+	return f.Args(), nil
+}
+
+// flagError is what a wrong option or -h leads to.
+func (c *command) flagError(f *flag.FlagSet, err error) error {
+	if !errors.Is(err, flag.ErrHelp) {
+		return usageError{err}
+	}
+	fmt.Printf("usage: ktest %s %s\n\n%s\n", c.name, c.usage, c.short)
+	f.SetOutput(os.Stdout)
+	f.PrintDefaults()
+	return err
 }
 
 func usage(w io.Writer) {
