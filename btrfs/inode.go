@@ -137,7 +137,10 @@ func (inode *Inode) cowFileRangeInline(lockedPage *mm.Page, start, end uint64) (
 	}
 	inode.delallocReleaseMetadata(end + 1 - start)
 	inode.extentTree.DropExtentMapRange(0, alignUp(end+1, uint64(fsInfo.sectorsize))-1, false)
-	return true, trans.End()
+	// That somebody has aborted the transaction meanwhile is told by the commit:
+	// the reservation is gone, so here the page is written.
+	trans.End()
+	return true, nil
 }
 
 // getExtentAllocationHint is where a file's next extent would best be.
@@ -1020,12 +1023,17 @@ func (fsInfo *FsInfo) noHoles() bool {
 	return fsInfo.superCopy.IncompatFlags&disk.BTRFS_FEATURE_INCOMPAT_NO_HOLES != 0
 }
 
-// maybeInsertHole puts an item for a hole where the format wants one.
+// maybeInsertHole puts an item for a hole where the format wants one. Where it
+// wants none there is still work if an extent is in the way: a crash leaves one
+// behind the end of a file when it was finished before its neighbours on the
+// left, which keep disk_i_size down. Unlike in Linux it must not come to light
+// when the file grows over it.
 //
 //kernel:fs/btrfs/inode.c maybe_insert_hole
-func (inode *Inode) maybeInsertHole(offset, length uint64) error {
+func (inode *Inode) maybeInsertHole(offset, length uint64, occupied bool) error {
 	root := inode.root
-	if root.fsInfo.noHoles() {
+	noHoles := root.fsInfo.noHoles()
+	if noHoles && !occupied {
 		return nil
 	}
 	trans, err := root.StartTransaction(3)
@@ -1033,7 +1041,7 @@ func (inode *Inode) maybeInsertHole(offset, length uint64) error {
 		return err
 	}
 	err = trans.DropExtents(root, inode, offset, offset+length, true)
-	if err == nil {
+	if err == nil && !noHoles {
 		err = root.InsertFileExtent(trans, inode.location.Objectid, offset, 0, 0, length, 0, length)
 	}
 	if err == nil {
@@ -1071,7 +1079,7 @@ func (inode *Inode) contExpand(oldsize, size uint64) error {
 		}
 		last := alignUp(min(em.end(), blockEnd), sectorsize)
 		if em.flags&EXTENT_FLAG_PREALLOC == 0 {
-			if err := inode.maybeInsertHole(cur, last-cur); err != nil {
+			if err := inode.maybeInsertHole(cur, last-cur, em.onDisk()); err != nil {
 				return err
 			}
 			hole := holeMap(cur, last-cur)
@@ -1106,9 +1114,6 @@ func (inode *Inode) setsize(newsize int64) error {
 		return err
 	}
 
-	if newsize == 0 {
-		inode.runtimeFlags.Set(BTRFS_INODE_FLUSH_ON_CLOSE)
-	}
 	// From the moment when pages are thrown away, ordered extents complete as
 	// truncated: should the machine stop before the items behind newsize are
 	// gone, the orphan item makes the next mount remove them.
