@@ -379,7 +379,7 @@ func sameTrees(want, got []dirEntry) error {
 // judge decides whether a tree that was found after a crash is legal. The
 // commit that it shows happened in one of the states from..to; done operations
 // had returned.
-func (h *history) judge(c oracle.Calls, from, to, done int, buf *[]byte) error {
+func (h *history) judge(c oracle.Calls, from, to, done int) error {
 	got, err := listTree(c)
 	if err != nil {
 		return err
@@ -391,7 +391,7 @@ func (h *history) judge(c oracle.Calls, from, to, done int, buf *[]byte) error {
 			names = err
 			continue
 		}
-		if data = h.judgeState(c, state, done, got, buf); data == nil {
+		if data = h.judgeState(c, state, done, got); data == nil {
 			return nil
 		}
 	}
@@ -402,7 +402,7 @@ func (h *history) judge(c oracle.Calls, from, to, done int, buf *[]byte) error {
 }
 
 // judgeState is judge for one state whose names are those that were found.
-func (h *history) judgeState(c oracle.Calls, state, done int, got []dirEntry, buf *[]byte) error {
+func (h *history) judgeState(c oracle.Calls, state, done int, got []dirEntry) error {
 	// What was synced later than the commit must have been no change. A file has
 	// the same names then, a directory the same entries.
 	for _, s := range h.syncs {
@@ -413,6 +413,7 @@ func (h *history) judgeState(c oracle.Calls, state, done int, got []dirEntry, bu
 			return fmt.Errorf("operation %d (%s) made nothing durable: %w", s.state-1, h.ops[min(s.state, len(h.ops))-1], err)
 		}
 	}
+	buf := make([]byte, 64<<10)
 	for i, e := range got {
 		if !e.reg {
 			continue
@@ -423,7 +424,7 @@ func (h *history) judgeState(c oracle.Calls, state, done int, got []dirEntry, bu
 		if from > state {
 			versions = versions[:1]
 		}
-		data, err := readWhole(c, e.path, buf)
+		data, err := readWhole(c, e.path, &buf)
 		if err != nil {
 			return fmt.Errorf("%s: %w", e.path, err)
 		}

@@ -63,8 +63,7 @@ func (f *faultRun) run(t testing.TB, k *kernel.Kernel) error {
 	if err := blockdev.Replay(vk, after, log); err != nil {
 		return err
 	}
-	buf := make([]byte, 2<<20)
-	if err := r.verify(t, after, vk, len(log), &buf); err != nil {
+	if err := r.verify(t, after, vk, len(log)); err != nil {
 		return fmt.Errorf("afterwards: %w", err)
 	}
 	return nil
