@@ -102,7 +102,7 @@ func cmdCp(c *call) int {
 		return c.fail("missing destination file operand after '%s'", names[0])
 	}
 	if len(sources) > 1 && !into {
-		return c.fail("target '%s' is not a directory", dest)
+		return c.fail("target '%s': %s", dest, c.notDir(dest))
 	}
 	status := 0
 	for _, source := range sources {

@@ -152,6 +152,7 @@ func (d *ddState) run() int {
 		fs, abs := c.at(d.in)
 		h, err := fs.Open(abs, os.O_RDONLY|ddFlags(d.iflag), 0)
 		if err != nil {
+			c.p.s.noDirect(fs, ddFlags(d.iflag), err)
 			return c.fail("failed to open '%s': %s", d.in, errText(err))
 		}
 		defer h.Close()
@@ -181,6 +182,7 @@ func (d *ddState) run() int {
 		fs, abs := c.at(d.out)
 		h, err := fs.Open(abs, flags, 0o666)
 		if err != nil {
+			c.p.s.noDirect(fs, flags, err)
 			return c.fail("failed to open '%s': %s", d.out, errText(err))
 		}
 		defer h.Close()

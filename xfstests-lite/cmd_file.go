@@ -38,7 +38,7 @@ func cmdRm(c *call) int {
 	status := 0
 	for _, name := range names {
 		base := path.Base(name)
-		if base == "." || base == ".." {
+		if recursive && (base == "." || base == "..") {
 			c.errorf("refusing to remove '.' or '..' directory: skipping '%s'", name)
 			status = 1
 			continue
@@ -150,7 +150,14 @@ func cmdMkdir(c *call) int {
 		fs, abs := c.at(name)
 		err := fs.Mkdir(abs, mode)
 		if err != nil && has(opts, 'p') {
-			err = mkdirAll(fs, abs, mode)
+			if err = mkdirAll(fs, abs, mode); err == unix.ENOTDIR { // the message names the part that is in the way
+				for path.Dir(name) != name {
+					if st, serr := fs.Stat(c.abs(name), true); serr == nil && !st.IsDir() {
+						break
+					}
+					name = path.Dir(name)
+				}
+			}
 		}
 		if err == nil && hasMode {
 			err = fs.Chmod(abs, mode)
@@ -243,6 +250,15 @@ func (c *call) target(opts []opt, names []string) (sources []string, dest string
 	return sources, dest, into, true
 }
 
+// notDir says why a target is no directory.
+func (c *call) notDir(name string) string {
+	fs, abs := c.at(name)
+	if _, err := fs.Stat(abs, true); err != nil {
+		return errText(err)
+	}
+	return errText(unix.ENOTDIR)
+}
+
 // join puts a source's last name behind a directory.
 func join(dir, source string) string {
 	return strings.TrimSuffix(dir, "/") + "/" + path.Base(source)
@@ -332,7 +348,10 @@ func (c *call) lnOne(opts []opt, source, to string) string {
 	err = c.link(fs, fromAbs, toAbs, has(opts, 'L'))
 	if err == unix.EEXIST && has(opts, 'f') {
 		if old, serr := fs.Stat(toAbs, false); serr == nil && old.Ino == st.Ino && old.Dev == st.Dev {
-			return fmt.Sprintf("'%s' and '%s' are the same file", source, to)
+			if path.Clean(fromAbs) == path.Clean(toAbs) {
+				return fmt.Sprintf("'%s' and '%s' are the same file", source, to)
+			}
+			return "" // already a link to it
 		}
 		if err = fs.Unlink(toAbs); err == nil {
 			err = c.link(fs, fromAbs, toAbs, has(opts, 'L'))
@@ -371,7 +390,7 @@ func cmdMv(c *call) int {
 		return c.fail("missing destination file operand after '%s'", names[0])
 	}
 	if len(sources) > 1 && !into {
-		return c.fail("target '%s' is not a directory", dest)
+		return c.fail("target '%s': %s", dest, c.notDir(dest))
 	}
 	status := 0
 	for _, source := range sources {
@@ -408,13 +427,7 @@ func (c *call) mvOne(opts []opt, source, to string) string {
 		case has(opts, 'n'):
 			return ""
 		case old.Dev == st.Dev && old.Ino == st.Ino && from == dst:
-			if path.Clean(fromAbs) == path.Clean(toAbs) || st.IsDir() {
-				return fmt.Sprintf("'%s' and '%s' are the same file", source, to)
-			}
-			if err := from.Unlink(fromAbs); err != nil { // two names of one file
-				return fmt.Sprintf("cannot remove '%s': %s", source, errText(err))
-			}
-			return ""
+			return fmt.Sprintf("'%s' and '%s' are the same file", source, to)
 		case old.IsDir() && !st.IsDir():
 			return fmt.Sprintf("cannot overwrite directory '%s' with non-directory", to)
 		case !old.IsDir() && st.IsDir():
@@ -707,6 +720,9 @@ func cmdChmod(c *call) int {
 	}
 	ref, hasRef := last(opts, 'r')
 	if len(names) < 2 && !hasRef {
+		if len(names) == 1 {
+			return c.fail("missing operand after '%s'", names[0])
+		}
 		return c.fail("missing operand")
 	}
 	spec := ""
@@ -748,6 +764,11 @@ func cmdChmod(c *call) int {
 		if err := fs.Chmod(abs, mode); err != nil {
 			c.errorf("changing permissions of '%s': %s", name, errText(err))
 			status = 1
+		} else if strings.HasPrefix(spec, "-") { // chmod -w heeds the umask, and says so where that matters
+			if plain, ok := parseMode(spec, st.Mode&0o7777, 0, st.IsDir()); ok && plain != mode {
+				c.errorf("%s: new permissions are %s, not %s", name, modeString(st.Mode&unix.S_IFMT | mode)[1:], modeString(st.Mode&unix.S_IFMT | plain)[1:])
+				status = 1
+			}
 		}
 		if st.IsDir() && has(opts, 'R') {
 			list, err := readDir(fs, abs)

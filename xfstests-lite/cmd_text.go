@@ -245,6 +245,11 @@ func cmdWc(c *call) int {
 	width := 1
 	if len(names) == 0 && len(opts) > 1 {
 		width = 7
+		if h, ok := c.sh.Stdin().(Handle); ok {
+			if st, err := h.Stat(); err == nil && st.IsReg() {
+				width = len(strconv.FormatInt(st.Size, 10))
+			}
+		}
 	}
 	type counts struct{ lines, words, bytes int64 }
 	var rows []counts
@@ -329,6 +334,14 @@ func cmdSort(c *call) int {
 	for _, o := range opts {
 		if strings.IndexByte("VhdiMRCcmzg", o.c) >= 0 {
 			return c.host()
+		}
+	}
+	for _, name := range names {
+		if r, err := c.open(name); err != nil {
+			c.errorf("cannot read: %s: %s", name, errText(err))
+			return 2
+		} else {
+			r.Close()
 		}
 	}
 	lines, status := c.readLines(names)

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"kbtrfs/xfstests-lite/bash"
 )
 
@@ -52,6 +54,13 @@ func (s *Session) Notrun(reason string) {
 	if s.notrun == "" {
 		s.notrun = reason
 		s.cancel(errNotrun)
+	}
+}
+
+// noDirect ends the case when a file of the machine could not be opened because its file system has no O_DIRECT.
+func (s *Session) noDirect(fs FS, flags int, err error) {
+	if _, ours := fs.(vfsFS); ours && err == unix.EINVAL && flags&unix.O_DIRECT != 0 && s.strict {
+		s.Notrun("O_DIRECT is not supported")
 	}
 }
 

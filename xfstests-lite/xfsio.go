@@ -196,6 +196,7 @@ func (x *xfsIO) open(f *xfsFile, name string, mode uint32) bool {
 		h, err = f.fs.Open(f.abs, f.flags, mode)
 	}
 	if err != nil {
+		x.c.p.s.noDirect(f.fs, f.flags, err)
 		x.perror(name, err)
 		return false
 	}
