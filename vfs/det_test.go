@@ -147,6 +147,63 @@ func TestDeterministicWriteback(t *testing.T) {
 					p.Close(fd)
 				}
 			})
+			for _, bad := range v.CheckDcache() {
+				t.Errorf("seed %d: %s", seed, bad)
+			}
+			seen := map[uint64]map[uint64]byte{}
+			for _, name := range []string{"/mnt/f0", "/mnt/f1"} {
+				if fd, err := p.Open(name, unix.O_RDONLY, 0); err == nil {
+					st, _ := p.Fstat(fd)
+					pages := map[uint64]byte{}
+					var buf [1]byte
+					for off := int64(0); off < st.Size; off += 4096 {
+						p.Pread(fd, buf[:], off)
+						if buf[0] != 0 {
+							pages[uint64(off/4096)] = buf[0]
+						}
+					}
+					seen[st.Ino] = pages
+					p.Close(fd)
+				}
+			}
+			must(t, p.Umount("/mnt", 0))
+			// What could be read is what is on disk.
+			for ino, pages := range seen {
+				disk := store.disk[ino]
+				for i, b := range pages {
+					if disk == nil || disk.pages[i] != b {
+						t.Errorf("seed %d: inode %d page %d: %q was read, %+v is on disk", seed, ino, i, b, disk)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestDeterministicRemount: files come and go while the file system turns read-only and back.
+func TestDeterministicRemount(t *testing.T) {
+	for seed := range uint64(60) {
+		deterministic(t, seed, func(k *kernel.Kernel, v *vfs.VFS, p *vfs.Process) {
+			must(t, p.Mkdir("/mnt", 0o755))
+			must(t, p.Mount("x", "/mnt", "pagefs", 0, ""))
+			inParallel(k, p, 2, func(i int, p *vfs.Process) {
+				for range 4 {
+					// So that nobody writes, now and then.
+					for range 30 {
+						k.CondResched()
+					}
+					if i == 0 {
+						p.Mount("x", "/mnt", "", unix.MS_REMOUNT|unix.MS_RDONLY, "")
+						p.Mount("x", "/mnt", "", unix.MS_REMOUNT, "")
+						continue
+					}
+					name := fmt.Sprintf("/mnt/f%d", i)
+					if fd, err := p.Open(name, unix.O_CREAT|unix.O_RDONLY, 0o644); err == nil {
+						p.Close(fd)
+					}
+					p.Unlink(name)
+				}
+			})
 			must(t, p.Umount("/mnt", 0))
 		})
 	}

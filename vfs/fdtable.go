@@ -21,8 +21,9 @@ func (f *filesStruct) init(v *VFS) {
 	f.cloexec = make([]uint64, 1)
 }
 
-// fget finds an open file and takes a reference; nil when there is none. The file may be closed between the look and the reference: a
-// count of zero says so, and a second look says whether the slot still means this file.
+// fget finds an open file and takes a reference; nil when there is none. The file may be closed between the look and the reference: then
+// its count is zero, and the slot has changed. (A File's memory is not used again as long as we hold it, so there is no need to look
+// whether the slot still means this file.)
 //
 //kernel:fs/file.c __fget_files_rcu
 func (f *filesStruct) fget(fd int) *File {
@@ -31,8 +32,7 @@ func (f *filesStruct) fget(fd int) *File {
 		if uint(fd) >= uint(len(table.fd)) {
 			return nil
 		}
-		slot := &table.fd[fd]
-		file := slot.Load()
+		file := table.fd[fd].Load()
 		if file == nil {
 			return nil
 		}
@@ -41,10 +41,7 @@ func (f *filesStruct) fget(fd int) *File {
 			continue
 		}
 		if file.count.CompareAndSwap(n, n+1) {
-			if slot.Load() == file {
-				return file
-			}
-			file.fput()
+			return file
 		}
 	}
 }

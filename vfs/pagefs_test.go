@@ -21,7 +21,9 @@ type pagefs struct {
 	names   map[string]uint64
 	disk    map[uint64]*pageNode
 	nextIno uint64
-	synced  int // SyncFs(wait)
+	delay   int // how slow the disk is
+	changes int // of names; lock
+	evicted map[*vfs.Inode]bool
 }
 
 type pageNode struct {
@@ -35,7 +37,7 @@ var pagefsType = &vfs.FileSystemType{Name: "pagefs", KillSb: (*vfs.SuperBlock).K
 func init() {
 	pagefsType.Mount = func(v *vfs.VFS, source vfs.Source, flags vfs.MountFlags, data string) (*vfs.Dentry, error) {
 		return v.MountNodev(pagefsType, source, flags, data, func(sb *vfs.SuperBlock, data string) error {
-			fs := &pagefs{v: v, names: map[string]uint64{}, disk: map[uint64]*pageNode{}, nextIno: 2}
+			fs := &pagefs{v: v, names: map[string]uint64{}, evicted: map[*vfs.Inode]bool{}, disk: map[uint64]*pageNode{}, nextIno: 2}
 			fs.lock.Init(v.K.Class("pagefs"))
 			sb.Op, sb.FsInfo = fs, fs
 			sb.SetupBdi("pagefs")
@@ -98,8 +100,13 @@ func (fs *pagefs) setOps(inode *vfs.Inode) {
 }
 
 func (fs *pagefs) WriteInode(inode *vfs.Inode, wbc *mm.WritebackControl) error {
+	// Long enough for others to come in between.
+	for range 3 {
+		fs.v.K.CondResched()
+	}
 	fs.lock.Lock()
 	defer fs.lock.Unlock()
+	fs.v.K.BUG_ON(fs.evicted[inode], "inode %d is written after it was evicted", inode.Ino)
 	if n := fs.disk[inode.Ino]; n != nil {
 		n.size = inode.ISize()
 		n.wrote++
@@ -109,18 +116,22 @@ func (fs *pagefs) WriteInode(inode *vfs.Inode, wbc *mm.WritebackControl) error {
 
 func (fs *pagefs) EvictInode(inode *vfs.Inode) {
 	inode.TruncateInodePagesFinal()
+	fs.lock.Lock()
+	fs.evicted[inode] = true
 	if inode.Nlink() == 0 {
-		fs.lock.Lock()
 		delete(fs.disk, inode.Ino)
-		fs.lock.Unlock()
 	}
+	fs.lock.Unlock()
 	inode.ClearInode()
 }
 
-func (fs *pagefs) SyncFs(sb *vfs.SuperBlock, wait bool) error {
-	if wait {
-		fs.synced++
+// RemountFs takes its time, in which nothing may change any more when the file system goes read-only.
+func (fs *pagefs) RemountFs(sb *vfs.SuperBlock, flags *vfs.MountFlags, data string) error {
+	before := fs.changes
+	for range 40 {
+		fs.v.K.CondResched()
 	}
+	fs.v.K.BUG_ON(*flags&unix.MS_RDONLY != 0 && fs.changes != before, "changed while it became read-only")
 	return nil
 }
 
@@ -146,6 +157,7 @@ func (d pageDirOps) Create(cred *vfs.Cred, dir *vfs.Inode, dentry *vfs.Dentry, m
 	inode.Ino = d.fs.nextIno
 	d.fs.nextIno++
 	d.fs.names[dentry.DName()] = inode.Ino
+	d.fs.changes++
 	d.fs.disk[inode.Ino] = &pageNode{pages: map[uint64]byte{}}
 	d.fs.lock.Unlock()
 	inode.InodeInitOwner(cred, dir, mode)
@@ -159,6 +171,7 @@ func (d pageDirOps) Create(cred *vfs.Cred, dir *vfs.Inode, dentry *vfs.Dentry, m
 func (d pageDirOps) Unlink(dir *vfs.Inode, dentry *vfs.Dentry) error {
 	d.fs.lock.Lock()
 	delete(d.fs.names, dentry.DName())
+	d.fs.changes++
 	d.fs.lock.Unlock()
 	dentry.DInode().DropNlink()
 	dentry.DInode().MarkInodeDirty()
@@ -223,6 +236,9 @@ func (a pageAops) Writepage(page *mm.Page, wbc *mm.WritebackControl) error {
 	page.SetWriteback()
 	page.Unlock()
 	a.fs.v.K.Go("io", func(*kernel.Task) {
+		for range 10 + a.fs.delay {
+			a.fs.v.K.CondResched()
+		}
 		a.fs.lock.Lock()
 		if n := a.fs.disk[inode.Ino]; n != nil {
 			n.pages[page.Index] = page.Data[0]

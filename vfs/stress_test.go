@@ -67,6 +67,9 @@ func TestStress(t *testing.T) {
 	})
 	finish(t, &wg, 100*time.Second)
 	checkTree(t, p, "/")
+	for _, bad := range v.CheckDcache() {
+		t.Error(bad)
+	}
 }
 
 // finish waits for goroutines, but not for ever.
@@ -123,8 +126,8 @@ func checkTree(t *testing.T, p *vfs.Process, root string) {
 	}
 }
 
-// TestRenameRace: while a name is replaced again and again, it is always there. The mutation that this is for: taking the old dentry
-// out of the hash before the new one is in.
+// TestRenameRace: while a name is replaced again and again, it is always there. The mutation that this is for: a walk that takes a
+// dentry that is being killed for a negative one.
 func TestRenameRace(t *testing.T) {
 	_, p := machine(t, "")
 	for _, name := range []string{"/f", "/g"} {
@@ -147,7 +150,7 @@ func TestRenameRace(t *testing.T) {
 			}
 		})
 	}
-	for range 3000 {
+	for end := time.Now().Add(700 * time.Millisecond); time.Now().Before(end); {
 		must(t, p.Rename("/g", "/f"))
 		must(t, p.Link("/f", "/g2"))
 		must(t, p.Rename("/g2", "/g3"))
@@ -211,4 +214,39 @@ func TestHotPathsDoNotAllocate(t *testing.T) {
 			t.Errorf("%s: %v allocations", name, n)
 		}
 	}
+}
+
+// TestUnlinkRace: a name comes and goes while others open it. Who gets it gets a file. The mutation that this is for: making a dentry
+// negative although somebody just took a reference.
+func TestUnlinkRace(t *testing.T) {
+	_, p := machine(t, "")
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				fd, err := p.Open("/f", unix.O_RDONLY, 0)
+				if err == nil {
+					var st vfs.Stat
+					if st, err = p.Fstat(fd); err != nil || st.Ino < 257 {
+						t.Errorf("%+v %v", st, err)
+					}
+					p.Close(fd)
+				} else if err != unix.ENOENT {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for end := time.Now().Add(400 * time.Millisecond); time.Now().Before(end); {
+		p.Close(open(t, p, "/f", unix.O_CREAT|unix.O_RDWR))
+		must(t, p.Unlink("/f"))
+	}
+	close(stop)
+	finish(t, &wg, time.Minute)
 }

@@ -54,7 +54,8 @@ func TestFlusherBackground(t *testing.T) {
 		}
 		k.Sleep(kernel.Second)
 		background, hard := v.MM.DirtyLimits()
-		if n := v.MM.NrFileDirty(); n > background {
+		// Between the limits the flusher is woken now and then only.
+		if n := v.MM.NrFileDirty(); n > (background+hard)/2 {
 			t.Errorf("%d dirty pages, limits %d and %d", n, background, hard)
 		}
 		p.Close(fd)
@@ -64,11 +65,13 @@ func TestFlusherBackground(t *testing.T) {
 
 // TestSyncWritesEverything: sync, syncfs, fsync and umount leave nothing dirty behind.
 func TestSyncWritesEverything(t *testing.T) {
-	for _, how := range []string{"sync", "syncfs", "fsync", "umount", "remount"} {
-		deterministic(t, 3, func(k *kernel.Kernel, v *vfs.VFS, p *vfs.Process) {
+	for i := range uint64(100) {
+		how := []string{"sync", "syncfs", "fsync", "umount", "remount"}[i%5]
+		deterministic(t, i, func(k *kernel.Kernel, v *vfs.VFS, p *vfs.Process) {
 			must(t, p.Mkdir("/mnt", 0o755))
 			must(t, p.Mount("x", "/mnt", "pagefs", 0, ""))
 			store := storeOf(p, "/mnt")
+			store.delay = 300
 			fd := open(t, p, "/mnt/f", unix.O_CREAT|unix.O_RDWR)
 			p.Pwrite(fd, []byte("x"), 3*4096)
 			switch how {
