@@ -400,6 +400,9 @@ func (fsInfo *FsInfo) allocExtentBuffer(start, ownerRoot uint64, level int) (*Ex
 	eb := fresh
 	eb.fsInfo = fsInfo
 	eb.Start = start
+	// Nobody may take the header of a recycled buffer for one of this block:
+	// what is in the pool depends on the garbage collector.
+	clear(eb.data[:disk.SizeofHeader])
 	eb.readMirror = 0
 	eb.bflags.Init(fsInfo.bflagsClass)
 	eb.setBufferLockdepClass(ownerRoot, level)
