@@ -296,6 +296,9 @@ func (spaceInfo *SpaceInfo) flushSpace(state int) error {
 	case RUN_DELAYED_IPUTS:
 		fsInfo.RunDelayedIputs()
 	case ALLOC_CHUNK, ALLOC_CHUNK_FORCE:
+		if spaceInfo.isFull() {
+			return nil
+		}
 		trans, err := fsInfo.extentRoot.JoinTransaction()
 		if err != nil {
 			return err

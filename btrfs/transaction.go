@@ -470,13 +470,28 @@ func (root *Root) StartTransactionEvict(numItems int) (*TransHandle, error) {
 	return root.startTransactionFallback(numItems, BTRFS_RESERVE_FLUSH_EVICT)
 }
 
+// startTransactionFallback takes what is free, then what the global reserve can
+// spare, and flushes and commits only then: on a full disk a commit for each
+// unlink would make deleting slower than writing.
+//
 //kernel:none the common part of btrfs_start_transaction_fallback_global_rsv and evict_refill_and_join
-func (root *Root) startTransactionFallback(numItems int, flush ReserveFlush) (*TransHandle, error) {
-	trans, err := root.startTransaction(numItems, TRANS_START, flush)
-	if err != unix.ENOSPC {
-		return trans, err
+func (root *Root) startTransactionFallback(numItems int, flush ReserveFlush) (trans *TransHandle, err error) {
+	for _, f := range [...]ReserveFlush{BTRFS_RESERVE_FLUSH_LIMIT, flush} {
+		if trans, err = root.startTransaction(numItems, TRANS_START, f); err != unix.ENOSPC {
+			return trans, err
+		}
+		if trans, err = root.startTransactionGlobal(numItems); err != unix.ENOSPC {
+			return trans, err
+		}
 	}
-	trans, err = root.startTransaction(0, TRANS_START, BTRFS_RESERVE_NO_FLUSH)
+	return nil, unix.ENOSPC
+}
+
+// startTransactionGlobal starts a transaction on half of the global reserve.
+//
+//kernel:none the second half of btrfs_start_transaction_fallback_global_rsv
+func (root *Root) startTransactionGlobal(numItems int) (*TransHandle, error) {
+	trans, err := root.startTransaction(0, TRANS_START, BTRFS_RESERVE_NO_FLUSH)
 	if err != nil {
 		return nil, err
 	}
