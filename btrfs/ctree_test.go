@@ -191,6 +191,7 @@ func makeFs(t testing.TB, k *kernel.Kernel, size uint64) *blockdev.Mem {
 // Any sequence of insertions, deletions, changes of size, commits and remounts
 // leaves the items that a map would hold, and a clean file system.
 func TestTreeModel(t *testing.T) {
+	runs := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		k := kernel.New(kernel.Options{})
 		dev := makeFs(t, k, 128<<20)
@@ -264,7 +265,12 @@ func TestTreeModel(t *testing.T) {
 		f = openAllocFs(t, k, dev, MountOptions{})
 		f.compareModel(model)
 		f.close()
-		checkImage(t, k, dev)
+		if err := fsck(t, k, dev); err != nil {
+			t.Fatal(err)
+		}
+		if runs++; runs%10 == 0 { // a process each
+			checkImage(t, k, dev)
+		}
 	})
 }
 
