@@ -321,6 +321,9 @@ func (cp *copier) data(in Handle, source string, st Stat, out Handle, to string,
 		case err == nil:
 			return true
 		case cp.reflink == "always":
+			if _, ours := out.(*vfsFile); ours && err == unix.EOPNOTSUPP && c.p.s.strict {
+				c.p.s.Notrun("reflink is not supported")
+			}
 			c.errorf("failed to clone '%s' from '%s': %s", to, source, errText(err))
 			return false
 		case err == unix.EOPNOTSUPP || err == unix.ENOTTY || err == unix.EXDEV || err == unix.ENOSYS:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -164,6 +165,7 @@ func cmdMount(c *call) int {
 			fmt.Fprintf(c.err, "mount: %s: special device %s does not exist.\n", dir, dev)
 		}
 	case unix.EINVAL:
+		c.missingOption(data)
 		fmt.Fprintf(c.err, "mount: %s: wrong fs type, bad option, bad superblock on %s, missing codepage or helper program, or other error.\n", dir, dev)
 	case unix.EROFS:
 		fmt.Fprintf(c.err, "mount: %s: cannot mount %s read-only.\n", dir, dev)
@@ -171,6 +173,26 @@ func cmdMount(c *call) int {
 		fmt.Fprintf(c.err, "mount: %s: mount(2) system call failed: %s.\n", dir, errText(err))
 	}
 	return 32
+}
+
+// btrfsOptions are mount options that Linux's btrfs knows.
+var btrfsOptions = []string{"acl", "noacl", "autodefrag", "noautodefrag", "barrier", "nobarrier", "check_int", "clear_cache", "commit", "compress", "compress-force", "datacow", "nodatacow", "datasum",
+	"nodatasum", "degraded", "device", "discard", "nodiscard", "fatal_errors", "flushoncommit", "noflushoncommit", "fragment", "inode_cache", "max_inline", "metadata_ratio", "nologreplay", "norecovery",
+	"notreelog", "rescan_uuid_tree", "rescue", "skip_balance", "space_cache", "nospace_cache", "ssd", "nossd", "ssd_spread", "subvol", "subvolid", "thread_pool", "treelog", "usebackuproot", "user_subvol_rm_allowed", "enospc_debug"}
+
+// missingOption ends a case that mounts with an option which Linux has and the machine's file system lacks. The
+// file system names the option in its log.
+func (c *call) missingOption(data string) {
+	log := c.p.s.m.K.Dmesg()
+	if !c.p.s.strict || data == "" || len(log) == 0 {
+		return
+	}
+	for o := range strings.SplitSeq(data, ",") {
+		name, _, _ := strings.Cut(o, "=")
+		if slices.Contains(btrfsOptions, name) && strings.Contains(log[len(log)-1], "'"+o+"'") {
+			c.p.s.Notrun("mount option " + o + " is not supported")
+		}
+	}
 }
 
 func cmdUmount(c *call) int {
@@ -201,6 +223,11 @@ func cmdUmount(c *call) int {
 		}
 		switch err {
 		case nil:
+			for _, mp := range table {
+				if d := c.p.s.m.device(mp.dev); mp.dir == dir && d != nil && d.dm != nil && d.dm.deferred {
+					c.p.s.m.removeDevice(d.name)
+				}
+			}
 			continue
 		case unix.EINVAL:
 			c.errorf("%s: not mounted.", name)
@@ -357,6 +384,9 @@ func cmdBlkid(c *call) int {
 	return status
 }
 
+// mkfsFeatures are features that mkfs.btrfs of btrfs-progs has and ours lacks.
+var mkfsFeatures = []string{"mixed-bg", "quota", "raid56", "raid1c34", "zoned", "extent-tree-v2", "block-group-tree", "raid-stripe-tree", "squota", "list-subvol"}
+
 func cmdMkfs(c *call) int {
 	if len(c.args) == 0 {
 		return c.fail("no device")
@@ -375,6 +405,27 @@ func cmdMkfs(c *call) int {
 	if len(args) == 1 && (args[0] == "-V" || args[0] == "--version") {
 		c.printf("mkfs.btrfs, part of btrfs-progs v6.2\n")
 		return 0
+	}
+	for i, a := range args {
+		switch {
+		case (a == "-O" || a == "-R") && i+1 < len(args) && args[i+1] == "list-all", strings.HasSuffix(a, "=list-all"):
+			c.flush()
+			fmt.Fprintf(c.err, "Filesystem features available:\nextref              - increased hardlink limit per file to 65536 (0x40, compat=3.7, safe=3.12, default=3.12)\n"+
+				"skinny-metadata     - reduced-size metadata extent refs (0x100, compat=3.10, safe=3.18, default=3.18)\n"+
+				"no-holes            - no explicit hole extents for files (0x200, compat=3.14, safe=4.0, default=5.15)\n"+
+				"free-space-tree     - free space tree (space_cache=v2) (0x1, compat_ro=4.5, safe=4.9, default=5.15)\n")
+			return 0
+		case (a == "-O" || a == "-R") && i+1 < len(args) && c.p.s.strict:
+			for f := range strings.SplitSeq(args[i+1], ",") {
+				if strings.HasPrefix(f, "^") || slices.Contains(mkfsFeatures, f) {
+					c.p.s.Notrun("mkfs.btrfs " + a + " " + f + " is not built in")
+					return 1
+				}
+			}
+		case slices.Contains([]string{"-M", "--mixed", "-r", "--rootdir"}, a) && c.p.s.strict:
+			c.p.s.Notrun("mkfs.btrfs " + a + " is not built in")
+			return 1
+		}
 	}
 	var devs []string
 	for i, a := range args {
@@ -504,6 +555,8 @@ type dmDevice struct {
 	table  string
 	loaded string
 	below  *device
+
+	deferred bool // goes when its last mount goes
 }
 
 // dmRules translates a table line into rules.
@@ -547,7 +600,7 @@ func (m *Machine) dmRules(table string) (below *device, rules []blockdev.FlakyRu
 
 func cmdDmsetup(c *call) int {
 	m := c.p.s.m
-	opts, args, ok := c.getopt("frv", map[string]byte{"table=": 't', "nolockfs": 'n', "noflush": 'N', "force": 'f', "retry": 'r'})
+	opts, args, ok := c.getopt("frv", map[string]byte{"table=": 't', "nolockfs": 'n', "noflush": 'N', "force": 'f', "retry": 'r', "deferred": 'd'})
 	if !ok || len(args) == 0 {
 		return usageStatus
 	}
@@ -607,6 +660,10 @@ func cmdDmsetup(c *call) int {
 		}
 		for _, mp := range m.mountTable() {
 			if mp.dev == node {
+				if has(opts, 'd') {
+					d.dm.deferred = true
+					return 0
+				}
 				return c.fail("device-mapper: remove ioctl on %s  failed: Device or resource busy", name)
 			}
 		}

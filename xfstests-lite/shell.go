@@ -73,11 +73,25 @@ func Shell(ctx context.Context, o ShellOptions) (status int, err error) {
 		proc.Exit()
 		return nil
 	})
+	if lost := m.lostWrites(); lost != "" && err == nil {
+		err = fmt.Errorf("%s: the last changes are lost: %s", o.Image, lost)
+	}
 	for _, w := range m.newWarnings() {
 		first, _, _ := strings.Cut(w, "\n")
 		err = errors.Join(err, errors.New("WARNING: "+first))
 	}
 	return status, err
+}
+
+// lostWrites tells from the log whether the device or the file system gave up on writes; calls that do not report
+// errors, such as sync(2), leave no other sign.
+func (m *Machine) lostWrites() string {
+	for _, l := range m.K.Dmesg() {
+		if strings.Contains(l, "WRITE error at sector") || strings.Contains(l, "forced readonly") {
+			return l
+		}
+	}
+	return ""
 }
 
 // openText words what opening an image can say.

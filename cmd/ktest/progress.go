@@ -79,6 +79,9 @@ func (p *progress) result(r xfstests.Result, verbose bool) {
 	}
 	if verbose {
 		fmt.Print(r.Output)
+		if r.Full != "" && r.Status == xfstests.Fail {
+			fmt.Printf("--- %s.full\n%s", r.Case, r.Full)
+		}
 	}
 }
 

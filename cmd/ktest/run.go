@@ -24,7 +24,7 @@ func runRun(ctx context.Context, c *command, args []string) error {
 	kernel := f.Bool("kernel", false, "on the kernel's btrfs, with the real bash and xfs_io (needs root)")
 	dir := f.String("dir", "", "cases of a `CHECKOUT` of upstream fstests")
 	json := f.Bool("json", false, "print JSON lines")
-	verbose := f.Bool("v", false, "print the whole output of every case")
+	verbose := f.Bool("v", false, "print the whole output of every case, and the $seqres.full of those that fail")
 	det := f.Bool("deterministic", false, "under the deterministic scheduler, devices in memory; prints each case's trace hash")
 	seed := f.Uint64("seed", 1, "`SEED` of the deterministic run")
 	mountOpts := f.String("o", "", "mount `OPTIONS` of the cases")
