@@ -3,7 +3,10 @@
 package btrfs_test
 
 import (
+	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -56,14 +59,18 @@ func (f *faultRun) run(t testing.TB, k *kernel.Kernel) error {
 		return fmt.Errorf("warnings: %q", w)
 	}
 	// The failed requests are not in the log, so it says what is on the device.
-	r := newRecording(f.history, f.base, log, f.remounted, k.Deterministic())
-	vk := kernel.New(kernel.Options{})
-	after := blockdev.NewOverlay(vk, flat(f.base))
-	defer after.Close()
-	if err := blockdev.Replay(vk, after, log); err != nil {
+	return newRecording(f.history, f.base, log, f.remounted, k.Deterministic()).atEnd(t)
+}
+
+// atEnd verifies what is on the device after all of the log.
+func (r *recording) atEnd(t testing.TB) error {
+	k := kernel.New(kernel.Options{})
+	dev := blockdev.NewOverlay(k, flat(r.base))
+	defer dev.Close()
+	if err := blockdev.Replay(k, dev, r.log); err != nil {
 		return err
 	}
-	if err := r.verify(t, after, vk, len(log)); err != nil {
+	if err := r.verify(t, dev, k, len(r.log)); err != nil {
 		return fmt.Errorf("afterwards: %w", err)
 	}
 	return nil
@@ -199,5 +206,103 @@ func TestIOErrors(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The disk of the host is full: writes to a sparse image fail with ENOSPC
+// although the file system in it has space. Calls fail, umount works, and when
+// the host has space again everything that was synced is there.
+func TestHostDiskFull(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounting a tmpfs needs root")
+	}
+	errs := map[error]int{}
+	for pages := 3000; pages < 3120; pages += 10 {
+		hostDiskFull(t, pages, errs)
+	}
+	for err := range errs {
+		if err != unix.EIO && err != unix.ENOSPC && err != unix.EROFS {
+			t.Errorf("error %v", err)
+		}
+	}
+	t.Logf("%v", errs)
+}
+
+func hostDiskFull(t *testing.T, pages int, errs map[error]int) {
+	host := t.TempDir()
+	if err := unix.Mount("tmpfs", host, "tmpfs", 0, fmt.Sprintf("size=%dk", 4*pages)); err != nil {
+		t.Skipf("mounting a tmpfs: %v", err)
+	}
+	t.Cleanup(func() { unix.Unmount(host, unix.MNT_DETACH) })
+	image := filepath.Join(host, "img")
+	if err := os.WriteFile(image, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(image, 256<<20); err != nil {
+		t.Fatal(err)
+	}
+	k := kernel.New(kernel.Options{})
+	open := func() *blockdev.Loop {
+		dev, err := blockdev.OpenLoop(k, image, blockdev.LoopOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return dev
+	}
+	dev := open()
+	if err := mkfs.Make(k, dev, mkfs.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	m, err := boot(t, k, dev, crashOptions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	contents := func(i int) []byte { return bytes.Repeat(fmt.Appendf(nil, "file %d ", i), 10_000+i) }
+	synced := 0
+	for i := 0; ; i++ {
+		fd, err := m.Open(fmt.Sprint("/f", i), unix.O_CREAT|unix.O_WRONLY, 0o644)
+		if err == nil {
+			_, err = m.Pwrite(fd, contents(i), 0)
+			if err == nil {
+				err = m.Fsync(fd)
+			}
+			m.Close(fd)
+		}
+		if err == nil {
+			synced++
+			continue
+		}
+		errs[err]++
+		break
+	}
+	if synced < 20 {
+		t.Errorf("only %d files synced", synced)
+	}
+	m.off()
+	dev.Close()
+	if n := aborts(k); n > 1 {
+		t.Errorf("%d aborts: %q", n, k.Dmesg())
+	}
+
+	if err := unix.Mount("tmpfs", host, "tmpfs", unix.MS_REMOUNT, "size=300m"); err != nil {
+		t.Fatal(err)
+	}
+	dev = open()
+	defer dev.Close()
+	if err := cleanImage(k, dev); err != nil {
+		t.Error(err)
+	}
+	m = mustBoot(t, k, dev)
+	buf := make([]byte, 64<<10)
+	for i := range synced {
+		data, err := readWhole(oracle.Ours{Process: m.Process}, fmt.Sprint("/f", i), &buf)
+		if err != nil || !bytes.Equal(data, contents(i)) {
+			t.Fatalf("file %d of %d: %d bytes, %v", i, synced, len(data), err)
+		}
+	}
+	m.write("/more", string(contents(1000)))
+	m.off()
+	if err := cleanImage(k, dev); err != nil {
+		t.Error(err)
 	}
 }
