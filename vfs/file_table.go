@@ -34,6 +34,9 @@ func (file *File) vfsOpen(cred *Cred, path Path) error {
 		file.Mode |= fmodeWriter
 	}
 	file.Op = inode.Fop
+	if op := inode.specialFop(); op != nil {
+		file.Op = op
+	}
 	err := file.Op.Open(inode, file)
 	if err == nil {
 		file.Mode |= fmodeOpened
@@ -87,16 +90,27 @@ type specialFileOperations struct{ BaseFileOperations }
 //kernel:fs/inode.c no_open
 func (specialFileOperations) Open(inode *Inode, file *File) error { return unix.ENXIO }
 
+// specialFop are the operations of an inode that only stands for something else, whatever the file system says; nil for all others.
+//
+//kernel:none the kernel stores them in i_fop; see InitSpecialInode
+func (inode *Inode) specialFop() FileOperations {
+	switch {
+	case inode.isType(unix.S_IFIFO):
+		return fifoOperations{}
+	case inode.isSpecial():
+		return specialFileOperations{}
+	}
+	return nil
+}
+
 // InitSpecialInode makes the inode a device, pipe or socket.
 //
 //kernel:fs/inode.c init_special_inode
 func (inode *Inode) InitSpecialInode(mode uint32, rdev uint64) {
 	inode.SetMode(mode)
-	inode.Fop = specialFileOperations{}
+	inode.Fop = inode.specialFop()
 	switch mode & unix.S_IFMT {
 	case unix.S_IFCHR, unix.S_IFBLK:
 		inode.Rdev = rdev
-	case unix.S_IFIFO:
-		inode.Fop = fifoOperations{}
 	}
 }

@@ -9,7 +9,8 @@ import (
 )
 
 // Numbers of the ioctls that every file system has. What a C program passes by address is the argument here: *FiemapExtentInfo with
-// Fiemap's range in FiemapArg, *int for FIGETBSZ, FIONREAD and FS_IOC_GETFLAGS and SETFLAGS.
+// Fiemap's range in FiemapArg, *int for FIGETBSZ and FIONREAD, *int or *uint32 for FS_IOC_GETFLAGS and SETFLAGS (file systems
+// always get *uint32).
 const (
 	FS_IOC_FIEMAP   = 0xc020660b
 	FS_IOC_GETFLAGS = 0x80086601
@@ -78,6 +79,12 @@ func (p *Process) Ioctl(fd int, cmd uint, arg any) error {
 			*out = int(inode.ISize() - file.Pos())
 			return nil
 		}
+	}
+	if flags, ok := arg.(*int); ok && (cmd == FS_IOC_GETFLAGS || cmd == FS_IOC_SETFLAGS) {
+		f := uint32(*flags)
+		err := file.Op.Ioctl(file, cmd, &f)
+		*flags = int(f)
+		return err
 	}
 	return file.Op.Ioctl(file, cmd, arg)
 }

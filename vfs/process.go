@@ -13,10 +13,11 @@ import (
 //
 //kernel:none stands for the parts of struct task_struct that a file system sees
 type Process struct {
-	V     *VFS
-	cred  kernel.AtomicPointer[Cred]
-	files filesStruct
-	umask kernel.AtomicUint32
+	V      *VFS
+	cred   kernel.AtomicPointer[Cred]
+	files  filesStruct
+	umask  kernel.AtomicUint32
+	exited kernel.AtomicBool
 
 	// Each holds references; walks read them without lock, and notice when they are gone.
 	fsLock kernel.SpinMutex
@@ -75,10 +76,13 @@ func (p *Process) Fork() *Process {
 	return child
 }
 
-// Exit closes everything. The process must not be used afterwards.
+// Exit closes everything. The process must not be used afterwards; a second Exit does nothing.
 //
 //kernel:fs/file.c exit_files
 func (p *Process) Exit() {
+	if p.exited.Swap(true) {
+		return
+	}
 	for fd := range len(p.files.table.Load().fd) {
 		p.files.lock.Lock()
 		file := p.files.take(fd)

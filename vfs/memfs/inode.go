@@ -190,20 +190,20 @@ func ioctl(file *vfs.File, cmd uint, arg any) error {
 	n := nodeOf(inode)
 	switch cmd {
 	case vfs.FS_IOC_GETFLAGS:
-		out, ok := arg.(*int)
+		out, ok := arg.(*uint32)
 		if !ok {
 			return unix.EFAULT
 		}
 		inode.IMutex.RLock()
-		*out = int(n.flags)
+		*out = n.flags
 		inode.IMutex.RUnlock()
 		return nil
 	case vfs.FS_IOC_SETFLAGS:
-		in, ok := arg.(*int)
+		in, ok := arg.(*uint32)
 		if !ok {
 			return unix.EFAULT
 		}
-		return n.setFlags(file, uint32(*in))
+		return n.setFlags(file, *in)
 	}
 	return unix.ENOTTY
 }

@@ -28,26 +28,24 @@ func OnHost(dir string, fn func(Sys)) error {
 	go func() {
 		runtime.LockOSThread() // never unlocked: nobody else may get this thread
 		done <- func() error {
-			outside, err := unix.Open("/", oRdonlyDir|unix.O_CLOEXEC, 0)
+			before, err := unix.Open("/proc/thread-self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 			if err != nil {
 				return err
 			}
-			defer unix.Close(outside)
+			defer unix.Close(before)
 			// Mounts are the thread's own, too, and end with it.
 			if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
 				return err
 			}
+			// The thread may outlive us (the first one of a program never ends) and must not keep dir busy. Going back to the old
+			// mounts leaves the new root, too.
+			defer unix.Setns(before, unix.CLONE_NEWNS)
 			if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 				return err
 			}
 			if err := unix.Chroot(dir); err != nil {
 				return err
 			}
-			// The thread may outlive us by a moment and must not keep dir busy.
-			defer func() {
-				unix.Fchdir(outside)
-				unix.Chroot(".")
-			}()
 			if err := unix.Chdir("/"); err != nil {
 				return err
 			}
