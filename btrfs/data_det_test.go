@@ -200,7 +200,7 @@ func TestDataInterleavings(t *testing.T) {
 		t.Fatal(err)
 	}
 	snapshot := mem.Freeze()
-	first, seeds := uint64(1), uint64(40)
+	first, seeds := uint64(1), uint64(15)
 	if testing.Short() {
 		seeds = 5
 	}

@@ -821,7 +821,7 @@ func (inode *Inode) punchHole(offset, length int64) error {
 	fsInfo := root.fsInfo
 	inode.IMutex.Lock()
 	defer inode.IMutex.Unlock()
-	inode.WaitOrderedRange(uint64(offset), uint64(length))
+	inode.flushOrderedRange(uint64(offset), uint64(length))
 
 	size := alignUp(uint64(inode.ISize()), pageSize)
 	from, to := uint64(offset), uint64(offset)+uint64(length)
@@ -1069,7 +1069,7 @@ func (inode *Inode) fallocate(file *vfs.File, mode int, offset, length uint64) e
 			return err
 		}
 	}
-	inode.WaitOrderedRange(allocStart, allocEnd-allocStart)
+	inode.flushOrderedRange(allocStart, allocEnd-allocStart)
 	var err error
 	if mode&unix.FALLOC_FL_ZERO_RANGE != 0 {
 		err = inode.zeroRange(offset, end, keepSize)

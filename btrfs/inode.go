@@ -1164,7 +1164,7 @@ func (inode *Inode) truncate() error {
 	fsInfo := root.fsInfo
 	newSize := uint64(inode.ISize())
 	// Before any handle is taken: finishing an ordered extent joins a transaction.
-	inode.WaitOrderedRange(alignDown(newSize, uint64(fsInfo.sectorsize)), noOffset)
+	inode.flushOrderedRange(alignDown(newSize, uint64(fsInfo.sectorsize)), noOffset)
 	for {
 		trans, err := root.StartTransactionFallbackGlobalRsv(3)
 		if err != nil {

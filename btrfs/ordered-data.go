@@ -429,6 +429,14 @@ func (inode *Inode) WaitOrderedRange(start, length uint64) (ret error) {
 	return ret
 }
 
+// flushOrderedRange is WaitOrderedRange for those who only want the extents out
+// of their way: an error is left for the next fsync to report.
+//
+//kernel:none filemap_fdatawait_keep_errors, for ordered extents
+func (inode *Inode) flushOrderedRange(start, length uint64) {
+	inode.Mapping.SetError(inode.WaitOrderedRange(start, length))
+}
+
 // LookupOrderedExtent returns the ordered extent that covers fileOffset, with a
 // reference, or nil.
 //
