@@ -33,6 +33,9 @@ func (file *File) vfsOpen(cred *Cred, path Path) error {
 		}
 		file.Mode |= fmodeWriter
 	}
+	if inode.IsReg() {
+		file.Mode |= FMODE_CAN_ODIRECT
+	}
 	file.Op = inode.Fop
 	if op := inode.specialFop(); op != nil {
 		file.Op = op

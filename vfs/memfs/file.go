@@ -89,11 +89,6 @@ func (n *node) account(inode *vfs.Inode) { inode.SetBytes(int64(len(n.data)) * b
 // fileOps are the operations on open regular files.
 type fileOps struct{ vfs.BaseFileOperations }
 
-func (fileOps) Open(inode *vfs.Inode, file *vfs.File) error {
-	file.Mode |= vfs.FMODE_CAN_ODIRECT
-	return nil
-}
-
 var zeroBlock [blockSize]byte
 
 func (fileOps) ReadIter(iocb *vfs.Kiocb, iter *mm.IovIter) (int, error) {
