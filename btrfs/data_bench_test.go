@@ -13,7 +13,7 @@ import (
 // Cached reads and writes: no allocation on the heap, and most of the time is
 // the copy.
 func BenchmarkCached(b *testing.B) {
-	r := newRig(b, 512<<20, mkfs.Options{}, mm.Options{LimitBytes: 256 << 20, DirtyBackground: 200 << 20, DirtyHard: 220 << 20}, "commit=300")
+	r := newRig(b, 4<<30, mkfs.Options{}, mm.Options{LimitBytes: 256 << 20, DirtyBackground: 200 << 20, DirtyHard: 220 << 20}, "commit=300")
 	fd := r.create("/f")
 	const pages = 4096
 	buf := pattern(4096, 1)
