@@ -228,6 +228,12 @@ func TestDataNoSpace(t *testing.T) {
 	fd, err := s.Open("/prealloc", unix.O_RDWR|unix.O_CREAT, 0o600)
 	s.must(err)
 	s.must(s.Fallocate(fd, 0, 0, 1<<20))
+	if err := s.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, 1<<20, 1<<30); err != unix.ENOSPC {
+		t.Errorf("fallocate of more than there is: %v", err)
+	}
+	if st, err := s.Fstat(fd); err != nil || st.Blocks != 2048 {
+		t.Errorf("a fallocate that fails leaves %d blocks, %v", st.Blocks, err)
+	}
 	block := pattern(256<<10, 1)
 	n, full := 0, false
 	for ; n < 10000 && !full; n++ {

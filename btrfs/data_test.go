@@ -436,3 +436,28 @@ func TestDataLargerThanMemory(t *testing.T) {
 	r.umount()
 	oracle.Check(t, r.path)
 }
+
+// A file that is truncated to nothing, written anew and closed goes to the disk
+// without a sync; another one waits for the flusher.
+func TestDataFlushOnClose(t *testing.T) {
+	r := newRig(t, 256<<20, mkfs.Options{}, mm.Options{}, "")
+	fd := r.create("/f")
+	r.pwrite(fd, pattern(100<<10, 1), 0)
+	r.must(r.Close(fd))
+	r.Sync()
+	dirty := func(flags int) int64 {
+		fd, err := r.Open("/f", unix.O_RDWR|flags, 0)
+		r.must(err)
+		r.pwrite(fd, pattern(100<<10, 2), 0)
+		r.must(r.Close(fd))
+		return r.v.MM.NrFileDirty()
+	}
+	if n := dirty(0); n == 0 {
+		t.Error("an overwritten file is flushed when it is closed")
+	}
+	r.Sync()
+	if n := dirty(unix.O_TRUNC); n != 0 {
+		t.Errorf("%d dirty pages of a replaced file after close", n)
+	}
+	r.umount()
+}

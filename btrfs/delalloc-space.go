@@ -37,6 +37,7 @@ import (
 const (
 	BTRFS_INODE_DELALLOC_META_RESERVED = iota // delallocBlockRsv holds this inode's item; ILock
 	BTRFS_INODE_IN_DELALLOC_LIST              // on root.delallocInodes; delallocLock
+	BTRFS_INODE_FLUSH_ON_CLOSE                // was truncated to nothing: see Release
 )
 
 // dataState is what the data path keeps in FsInfo.

@@ -691,6 +691,17 @@ var fileOps vfs.FileOperations = dataFops{}
 //kernel:none member of btrfs_file_operations
 func (dataFops) Open(inode *vfs.Inode, file *vfs.File) error { return nil }
 
+// Release starts writing a file that was truncated to nothing and written anew:
+// who replaces contents that way hopes not to lose both.
+//
+//kernel:fs/btrfs/file.c btrfs_release_file
+func (dataFops) Release(vinode *vfs.Inode, file *vfs.File) error {
+	if inode := I(vinode); inode.runtimeFlags.Test(BTRFS_INODE_FLUSH_ON_CLOSE) && inode.runtimeFlags.TestAndClear(BTRFS_INODE_FLUSH_ON_CLOSE) {
+		mm.FilemapFlush(inode.Mapping)
+	}
+	return nil
+}
+
 //kernel:fs/btrfs/file.c btrfs_file_read_iter
 func (dataFops) ReadIter(iocb *vfs.Kiocb, iter *mm.IovIter) (int, error) {
 	file := iocb.File
@@ -779,19 +790,23 @@ func (inode *Inode) setLastTransWrite() {
 //
 //kernel:fs/btrfs/file.c btrfs_sync_file
 func (dataFops) Fsync(file *vfs.File, start, end int64, datasync bool) error {
-	return I(file.Inode).syncFile(uint64(start), uint64(end))
+	return I(file.Inode).syncFile()
 }
 
-//kernel:none the part of btrfs_sync_file that directories share
-func (inode *Inode) syncFile(start, end uint64) error {
+// syncFile makes the whole file durable, whatever part was asked for: disk_i_size
+// does not pass an extent that is still in flight, so the end of a file is only
+// safe when all before it is.
+//
+//kernel:none the body of btrfs_sync_file, which directories share
+func (inode *Inode) syncFile() error {
 	root := inode.root
 	fsInfo := root.fsInfo
 	var err error
 	if inode.IsReg() {
 		// Most of the I/O starts without i_mutex; then, with it, what came after.
-		mm.FilemapFdatawriteRange(inode.Mapping, int64(start), int64(end), mm.WB_SYNC_ALL)
+		mm.FilemapFdatawrite(inode.Mapping)
 		inode.IMutex.Lock()
-		err = inode.WaitOrderedRange(start, end-start+1)
+		err = inode.WaitOrderedRange(0, noOffset)
 		if cerr := inode.Mapping.CheckErrors(); err == nil {
 			err = cerr
 		}
@@ -1187,22 +1202,39 @@ func (inode *Inode) zeroRangeCheckRangeBoundary(offset uint64) (hole, written bo
 }
 
 // allocateRange preallocates the holes of start..end. fileEnd is where the file
-// ends afterwards unless keepSize.
+// ends afterwards unless keepSize. i_mutex keeps the holes as they are between
+// counting and filling them.
 //
 //kernel:none the two loops of btrfs_fallocate
 func (inode *Inode) allocateRange(start, end, fileEnd uint64, keepSize bool) error {
-	var cached *ExtentState
-	for {
-		inode.ioTree.LockExtentBits(start, end-1, 0, &cached)
-		ordered := inode.LookupOrderedRange(start, end-start)
-		if ordered == nil {
-			break
-		}
-		inode.ioTree.UnlockExtentCached(start, end-1, &cached)
-		inode.StartOrderedExtent(ordered, true)
-		ordered.PutOrderedExtent()
+	// All the space first, and before any lock: without it nothing shall change.
+	reserved := uint64(0)
+	inode.lockAndFlushOrderedRange(start, end-1)
+	err := inode.forEachHole(start, end, func(from, to uint64) error {
+		reserved += to - from
+		return nil
+	})
+	inode.ioTree.UnlockExtent(start, end-1)
+	if err != nil || reserved == 0 {
+		return err
 	}
-	defer inode.ioTree.UnlockExtentCached(start, end-1, &cached)
+	if err := inode.checkDataFreeSpace(reserved); err != nil {
+		return err
+	}
+	inode.lockAndFlushOrderedRange(start, end-1)
+	err = inode.forEachHole(start, end, func(from, to uint64) error {
+		return inode.preallocFileRange(from, to-from, fileEnd, keepSize)
+	})
+	inode.ioTree.UnlockExtent(start, end-1)
+	inode.freeReservedDataSpace(reserved)
+	return err
+}
+
+// forEachHole calls fn for the holes of start..end, a locked range. What a crash
+// left behind the end of the file is no data either.
+//
+//kernel:none the loop over get_extent that btrfs_fallocate has twice
+func (inode *Inode) forEachHole(start, end uint64, fn func(from, to uint64) error) error {
 	size := uint64(inode.ISize())
 	for cur := start; cur < end; {
 		em, err := inode.GetExtent(nil, cur, end-cur)
@@ -1210,14 +1242,8 @@ func (inode *Inode) allocateRange(start, end, fileEnd uint64, keepSize bool) err
 			return err
 		}
 		last := min(alignUp(em.end(), uint64(inode.root.fsInfo.sectorsize)), end)
-		// What a crash left behind the end of the file is no data either.
 		if em.blockStart == EXTENT_MAP_HOLE || cur >= size && em.flags&EXTENT_FLAG_PREALLOC == 0 {
-			if err := inode.checkDataFreeSpace(last - cur); err != nil {
-				return err
-			}
-			err := inode.preallocFileRange(cur, last-cur, fileEnd, keepSize)
-			inode.freeReservedDataSpace(last - cur)
-			if err != nil {
+			if err := fn(cur, last); err != nil {
 				return err
 			}
 		}

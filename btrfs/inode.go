@@ -1114,6 +1114,9 @@ func (inode *Inode) setsize(newsize int64) error {
 		return err
 	}
 
+	if newsize == 0 {
+		inode.runtimeFlags.Set(BTRFS_INODE_FLUSH_ON_CLOSE)
+	}
 	// From the moment when pages are thrown away, ordered extents complete as
 	// truncated: should the machine stop before the items behind newsize are
 	// gone, the orphan item makes the next mount remove them.
