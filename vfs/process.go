@@ -175,7 +175,7 @@ func (p *Process) Chroot(name string) error {
 	return nil
 }
 
-// Getcwd is the path of the working directory; ENOENT when it was removed.
+// Getcwd is the path of the working directory; ENOENT when it was removed, ENAMETOOLONG when it is too deep to say.
 //
 //kernel:none mirrors system call getcwd
 func (p *Process) Getcwd() (string, error) {
@@ -186,6 +186,9 @@ func (p *Process) Getcwd() (string, error) {
 	name, deleted := p.dPath(pwd)
 	if deleted {
 		return "", unix.ENOENT
+	}
+	if len(name) >= PATH_MAX {
+		return "", unix.ENAMETOOLONG
 	}
 	return name, nil
 }

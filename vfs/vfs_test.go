@@ -199,3 +199,35 @@ func TestMounts(t *testing.T) {
 	defer user.Exit()
 	want(t, user.Mount("c", "/mnt", "memfs", 0, ""), unix.EPERM)
 }
+
+// TestObtainRoot: a directory that is known without a name gets its name when somebody looks it up, and keeps its dentry.
+func TestObtainRoot(t *testing.T) {
+	v, p := machine(t, "")
+	must(t, p.Mkdir("/d", 0o755))
+	must(t, p.Mkdir("/d/e", 0o755))
+	fd := open(t, p, "/d", unix.O_RDONLY)
+	file := p.File(fd)
+	inode, sb := file.Inode, file.Inode.Sb
+	inode.Ihold()
+	file.Put()
+	must(t, p.Close(fd))
+	sb.Root.ShrinkDcacheParent()
+	if alias := inode.DFindAlias(); alias != nil {
+		t.Fatalf("%q is still cached", alias.DName())
+	}
+	root := inode.DObtainRoot()
+	if !root.IsRoot() || root.DInode() != inode {
+		t.Fatal("not a root")
+	}
+	_, err := p.Stat("/d/e")
+	must(t, err)
+	if root.IsRoot() || root.DName() != "d" || root.DParent() != sb.Root {
+		t.Errorf("the dentry is %q below %q", root.DName(), root.DParent().DName())
+	}
+	for _, bad := range v.CheckDcache() {
+		t.Error(bad)
+	}
+	root.Dput()
+	must(t, p.Rmdir("/d/e"))
+	must(t, p.Rmdir("/d"))
+}
