@@ -317,7 +317,10 @@ func (fsInfo *FsInfo) tryReleaseExtentBuffer(eb *ExtentBuffer) bool {
 //
 //kernel:fs/btrfs/extent_io.c try_release_extent_buffer
 func (fsInfo *FsInfo) pruneExtentBuffers() {
-	for tries := 0; fsInfo.nrBuffers > fsInfo.maxBuffers && tries < 32; tries++ {
+	// At most once around: what was used since the last time stays for now. A
+	// search that starts again because it had to read a block has to find that
+	// block then, although most of a small cache may be dirty.
+	for tries := min(32, fsInfo.nrBuffers); fsInfo.nrBuffers > fsInfo.maxBuffers && tries > 0; tries-- {
 		eb := fsInfo.bufferLRU.First()
 		if eb == nil {
 			return
@@ -406,7 +409,7 @@ func (fsInfo *FsInfo) allocExtentBuffer(start, ownerRoot uint64, level int) (*Ex
 	eb.readMirror = 0
 	eb.bflags.Init(fsInfo.bflagsClass)
 	eb.setBufferLockdepClass(ownerRoot, level)
-	eb.accessed.Store(false)
+	eb.accessed.Store(true)
 	eb.stale.Store(false)
 	eb.lruEntry.Init(eb)
 	eb.dirtyEntry.Init(eb)
