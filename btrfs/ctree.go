@@ -838,10 +838,11 @@ func (path *Path) unlockUp(level, lowestUnlock, minWriteLockLevel int, writeLock
 // readBlockForSearch finds the child at slot of b, in the cache or on disk.
 // Before it reads from disk it drops the locks above, and then the search has to
 // start again: EAGAIN, with the path released, as after any other error from
-// reading.
+// reading. By then a small cache may have dropped the block again, so a search
+// that had to start again maxSearchRestarts times reads with its locks held.
 //
 //kernel:fs/btrfs/ctree.c read_block_for_search
-func (root *Root) readBlockForSearch(p *Path, b *ExtentBuffer, level, slot int) (*ExtentBuffer, error) {
+func (root *Root) readBlockForSearch(p *Path, b *ExtentBuffer, level, slot, restarts int) (*ExtentBuffer, error) {
 	fsInfo := root.fsInfo
 	blocknr := b.NodeBlockptr(slot)
 	gen := b.NodePtrGeneration(slot)
@@ -864,7 +865,7 @@ func (root *Root) readBlockForSearch(p *Path, b *ExtentBuffer, level, slot int) 
 		return tmp, nil
 	}
 
-	unlockUp := level+1 < disk.BTRFS_MAX_LEVEL && p.Locks[level+1] != 0
+	unlockUp := level+1 < disk.BTRFS_MAX_LEVEL && p.Locks[level+1] != 0 && restarts < maxSearchRestarts
 	if unlockUp {
 		p.unlockUpSafe(level + 1)
 	}
@@ -889,6 +890,8 @@ func (root *Root) readBlockForSearch(p *Path, b *ExtentBuffer, level, slot int) 
 	}
 	return tmp, nil
 }
+
+const maxSearchRestarts = 2 * disk.BTRFS_MAX_LEVEL
 
 // setupNodesForSearch splits or merges the node at level if what is going to
 // happen below may need it. EAGAIN: the search must start again, with
@@ -1064,6 +1067,7 @@ func (root *Root) SearchSlot(trans *TransHandle, key *disk.Key, p *Path, insLen 
 		writeLockLevel = disk.BTRFS_MAX_LEVEL
 	}
 	minWriteLockLevel := writeLockLevel
+	restarts := 0
 
 again:
 	for {
@@ -1156,8 +1160,9 @@ again:
 				return exact, nil
 			}
 
-			b, err = root.readBlockForSearch(p, b, level, slot)
+			b, err = root.readBlockForSearch(p, b, level, slot, restarts)
 			if err == unix.EAGAIN {
+				restarts++
 				continue again
 			}
 			if err != nil {
@@ -2519,6 +2524,7 @@ func (root *Root) NextLeaf(path *Path) (ok bool, err error) {
 		return false, nil
 	}
 	key := path.Nodes[0].ItemKey(nritems - 1)
+	restarts := 0
 again:
 	for {
 		path.Release()
@@ -2567,7 +2573,7 @@ again:
 					path.Nodes[i] = nil
 				}
 			}
-			next, err = root.readBlockForSearch(path, c, level, slot)
+			next, err = root.readBlockForSearch(path, c, level, slot, restarts)
 			break
 		}
 		if level == disk.BTRFS_MAX_LEVEL {
@@ -2575,6 +2581,7 @@ again:
 			return false, nil
 		}
 		if err == unix.EAGAIN {
+			restarts++
 			continue again
 		}
 		if err != nil {
@@ -2595,8 +2602,9 @@ again:
 			if level == 0 {
 				break
 			}
-			next, err = root.readBlockForSearch(path, next, level, 0)
+			next, err = root.readBlockForSearch(path, next, level, 0, restarts)
 			if err == unix.EAGAIN {
+				restarts++
 				continue again
 			}
 			if err != nil {

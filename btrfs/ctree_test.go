@@ -546,6 +546,20 @@ func TestCacheBounds(t *testing.T) {
 	}
 }
 
+// A cache with room for less than a path lets searches and walks end.
+//
+// Mutation: restart every search that had to read (maxSearchRestarts without
+// bound).
+func TestTinyCache(t *testing.T) {
+	k := kernel.New(kernel.Options{})
+	dev, model := filledFs(t, k, 9000)
+	f := openAllocFs(t, k, dev, MountOptions{})
+	for f.maxBuffers = range 24 {
+		f.compareModel(model)
+	}
+	f.close()
+}
+
 func benchTree(b *testing.B, n int) *allocFs {
 	k := kernel.New(kernel.Options{})
 	dev := blockdev.NewMem(k, 4<<30)

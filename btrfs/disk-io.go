@@ -593,6 +593,12 @@ func readDevSuper(k *kernel.Kernel, dev blockdev.Device, buf []byte) error {
 	return nil
 }
 
+// superFlagSupp are the flags that a super block may have.
+//
+//kernel:none mirrors macro BTRFS_SUPER_FLAG_SUPP
+const superFlagSupp = disk.BTRFS_HEADER_FLAG_WRITTEN | disk.BTRFS_HEADER_FLAG_RELOC | disk.BTRFS_SUPER_FLAG_ERROR |
+	disk.BTRFS_SUPER_FLAG_SEEDING | disk.BTRFS_SUPER_FLAG_METADUMP | disk.BTRFS_SUPER_FLAG_METADUMP_V2
+
 // validateSuper looks for values that cannot be right. mirror is that of a super
 // block that was read, or -1 for one that is going to be written.
 //
@@ -608,6 +614,7 @@ func (fsInfo *FsInfo) validateSuper(sb *disk.Super, mirror int) error {
 	pow2 := func(v uint32) bool { return bits.OnesCount32(v) == 1 }
 	aligned := func(v uint64) bool { return sb.Sectorsize != 0 && v%uint64(sb.Sectorsize) == 0 }
 	check(sb.Magic == disk.BTRFS_MAGIC, "no valid FS found")
+	check(sb.Flags&^superFlagSupp == 0, "unrecognized or unsupported super flag %#x", sb.Flags&^superFlagSupp)
 	check(sb.RootLevel < disk.BTRFS_MAX_LEVEL, "tree_root level too big: %d >= %d", sb.RootLevel, disk.BTRFS_MAX_LEVEL)
 	check(sb.ChunkRootLevel < disk.BTRFS_MAX_LEVEL, "chunk_root level too big: %d >= %d", sb.ChunkRootLevel, disk.BTRFS_MAX_LEVEL)
 	check(sb.LogRootLevel < disk.BTRFS_MAX_LEVEL, "log_root level too big: %d >= %d", sb.LogRootLevel, disk.BTRFS_MAX_LEVEL)
@@ -778,7 +785,10 @@ func (fsInfo *FsInfo) openCtree() (err error) {
 		return unix.EINVAL
 	}
 	if super.Flags&disk.BTRFS_SUPER_FLAG_ERROR != 0 {
+		fsInfo.warn("the file system was marked as having errors: it can only be read")
 		fsInfo.fsState.Set(BTRFS_FS_STATE_ERROR)
+		fsInfo.setReadonly()
+		options.ReadOnly = true
 	}
 	if err := fsInfo.CheckFeatures(!options.ReadOnly); err != nil {
 		return err

@@ -694,6 +694,10 @@ func (fsInfo *FsInfo) readChunkTree() error {
 		fsInfo.err("super_num_devices %d mismatch with num_devices %d found here", fsInfo.superCopy.NumDevices, devices)
 		return unix.EINVAL
 	}
+	if fsInfo.superCopy.TotalBytes < fsInfo.device.totalBytes {
+		fsInfo.err("super_total_bytes %d mismatch with the %d of the device", fsInfo.superCopy.TotalBytes, fsInfo.device.totalBytes)
+		return unix.EINVAL
+	}
 	return nil
 }
 
