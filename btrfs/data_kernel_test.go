@@ -35,7 +35,8 @@ func text(n int, seed int64) []byte {
 
 // Files that the kernel wrote, compressed with each method, inline and not, with
 // holes and preallocation: we read what it wrote. Then we overwrite parts, and
-// the kernel reads what we wrote. Both checkers agree in the end.
+// the kernel reads what we wrote; a snapshot that it took before shares all their
+// extents and stays as it is. Both checkers agree in the end.
 func TestDataOfTheKernel(t *testing.T) {
 	oracle.Need(t, oracle.Mkfs, oracle.Kernel)
 	for _, options := range []string{"compress-force=zlib", "compress-force=lzo", "compress-force=zstd", "nodatasum", "nodatacow", "max_inline=4095"} {
@@ -82,6 +83,11 @@ func TestDataOfTheKernel(t *testing.T) {
 			copy(want[1<<20+40000:], data)
 			h.Close()
 			files["/holes"] = want
+			oracle.Run(t, "btrfs", "subvolume", "snapshot", "-r", dir, dir+"/snap")
+			before := map[string][]byte{}
+			for name, p := range files {
+				before["/snap"+name] = p
+			}
 			umount()
 
 			r := &rig{t: t, k: kernel.New(kernel.Options{Seed: 1}), path: path, mmo: mm.Options{}}
@@ -122,6 +128,13 @@ func TestDataOfTheKernel(t *testing.T) {
 					t.Fatal(err)
 				}
 				same(t, name+" in the kernel after our changes", got, want)
+			}
+			for name, want := range before {
+				got, err := os.ReadFile(dir + name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				same(t, name+", which nobody changed", got, want)
 			}
 			if out, err := exec.Command("btrfs", "scrub", "start", "-B", dir).CombinedOutput(); err != nil || strings.Contains(string(out), "uncorrectable") {
 				t.Errorf("scrub: %v\n%s", err, out)

@@ -438,7 +438,7 @@ func TestDataLargerThanMemory(t *testing.T) {
 }
 
 // A file that is truncated to nothing, written anew and closed goes to the disk
-// without a sync; another one waits for the flusher.
+// without a sync, and so do O_DIRECT writes; another one waits for the flusher.
 func TestDataFlushOnClose(t *testing.T) {
 	r := newRig(t, 256<<20, mkfs.Options{}, mm.Options{}, "")
 	fd := r.create("/f")
@@ -459,5 +459,9 @@ func TestDataFlushOnClose(t *testing.T) {
 	if n := dirty(unix.O_TRUNC); n != 0 {
 		t.Errorf("%d dirty pages of a replaced file after close", n)
 	}
+	if n := dirty(unix.O_DIRECT); n != 0 {
+		t.Errorf("%d dirty pages after O_DIRECT writes", n)
+	}
+	same(t, "/f", r.contents("/f"), pattern(100<<10, 2))
 	r.umount()
 }

@@ -747,12 +747,30 @@ func (dataFops) WriteIter(iocb *vfs.Kiocb, iter *mm.IovIter) (int, error) {
 		iocb.Pos = pos + int64(written)
 	}
 	inode.IMutex.Unlock()
+	if written > 0 && iocb.Flags&vfs.IOCB_DIRECT != 0 {
+		if err := inode.flushAndForget(pos, iocb.Pos-1); err != nil {
+			return 0, err
+		}
+	}
 	// fsync must find this change although it is in no transaction yet.
 	inode.setLastTransWrite()
 	if written > 0 {
 		return iocb.GenericWriteSync(written)
 	}
 	return 0, err
+}
+
+// flushAndForget writes a range and drops it from the page cache: what O_DIRECT
+// comes to on a file with checksums, whose data must not change between summing
+// and writing.
+//
+//kernel:none the buffered end of btrfs_direct_write
+func (inode *Inode) flushAndForget(start, end int64) error {
+	if err := mm.FilemapWriteAndWaitRange(inode.Mapping, start, end); err != nil {
+		return err
+	}
+	mm.InvalidateMappingPages(inode.Mapping, uint64(start)>>pageShift, uint64(end)>>pageShift)
+	return nil
 }
 
 //kernel:fs/btrfs/file.c update_time_for_write
