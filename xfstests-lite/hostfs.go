@@ -18,7 +18,8 @@ import (
 
 // hostFS is the host's files. umask is the shell's; the process keeps its own.
 type hostFS struct {
-	umask uint32
+	umask   uint32
+	guarded bool // a machine is there, which settings of the host's kernel are not for
 }
 
 // hostFile is an open file of the host. Flags that the os package knows nothing of (O_DIRECT, O_PATH) work.
@@ -27,6 +28,9 @@ type hostFile struct {
 }
 
 func (h *hostFS) Open(path string, flags int, mode uint32) (Handle, error) {
+	if h.guarded && flags&unix.O_ACCMODE != unix.O_RDONLY && isSetting(path) {
+		return nil, unix.EACCES
+	}
 	for {
 		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, mode&^h.umask)
 		if err == unix.EINTR {

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package xfstests
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+)
+
+// The quick group on our btrfs: output, exit status, leak detectors, our check, and btrfs check where it is.
+func TestQuickGroup(t *testing.T) {
+	if !HasBtrfsCheck() && os.Getenv("KTEST_ORACLE") == "require" {
+		t.Fatal("btrfs-progs are missing")
+	}
+	cases, err := Builtin().Cases("quick")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(cases) < 10 {
+		t.Fatalf("only %d cases", len(cases))
+	}
+	cache := NewCache()
+	for _, c := range cases {
+		t.Run(c.Name, func(t *testing.T) {
+			r, err := Run(context.Background(), Builtin(), c, RunOptions{Kind: Btrfs, Cache: cache, External: HasBtrfsCheck()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Status != Pass {
+				t.Errorf("%s: %s\n%s", r.Status, r.Reason, r.Detail)
+			}
+		})
+	}
+}
+
+// Under the scheduler the same seed gives the same trace, another seed another one. Anything outside the
+// scheduler's hands that a case can see (host time, map order, goroutines) makes the hashes of one seed differ.
+func TestDeterministicTwice(t *testing.T) {
+	cache := NewCache()
+	for _, name := range []string{"generic/001", "generic/002", "generic/004", "generic/005", "generic/006", "generic/008", "generic/011"} {
+		t.Run(name, func(t *testing.T) {
+			c, err := Builtin().Find(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			hash := func(seed uint64) uint64 {
+				r, err := Run(context.Background(), Builtin(), c, RunOptions{Kind: Btrfs, Deterministic: true, Seed: seed, Cache: cache})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if r.Status != Pass {
+					t.Errorf("seed %d: %s: %s\n%s", seed, r.Status, r.Reason, r.Detail)
+				}
+				return r.Hash
+			}
+			a, b, other := hash(1), hash(1), hash(2)
+			if a != b {
+				t.Errorf("seed 1: trace %016x, then %016x", a, b)
+			}
+			if a == other {
+				t.Errorf("seeds 1 and 2 have one trace %016x", a)
+			}
+		})
+	}
+}
+
+// treeOf is a tree with one case of the text and golden output.
+func treeOf(text, golden string) *Tree {
+	files := fstest.MapFS{}
+	for _, name := range []string{"common/preamble", "common/rc", "common/config", "common/filter"} {
+		b, err := Builtin().Read(name)
+		if err != nil {
+			panic(err)
+		}
+		files[name] = &fstest.MapFile{Data: b}
+	}
+	files["tests/generic/999"] = &fstest.MapFile{Data: []byte(". ./common/preamble\n_begin_fstest quick\n" + text)}
+	files["tests/generic/999.out"] = &fstest.MapFile{Data: []byte("QA output created by 999\n" + golden)}
+	return &Tree{files: files}
+}
+
+// What a case can do to its runner, and what the runner says to it.
+func TestVerdicts(t *testing.T) {
+	const scratch = "_require_scratch\n_scratch_mkfs >> $seqres.full 2>&1\n_scratch_mount\n"
+	for _, c := range []struct {
+		name, text, golden string
+		want               Status
+		reason             string
+	}{
+		{"pass", "echo hi; status=0; exit", "hi\n", Pass, ""},
+		{"output", "echo ho; status=0; exit", "hi\n", Fail, "output differs"},
+		{"status", "echo hi; exit", "hi\n", Fail, "exit status 1"},
+		{"notrun", "_notrun because", "", Notrun, "because"},
+		{"unmounted behind the case", scratch + "echo x > $SCRATCH_MNT/f; status=0; exit", "", Pass, ""},
+		{"a job outlives it", scratch + "sleep 100 & status=0; exit", "", Pass, ""},
+		{"a missing xfs_io command", scratch + `xfs_io -f -c "resvsp 0 4k" $SCRATCH_MNT/f; status=0; exit`, "", Notrun, "xfs_io resvsp is not built in"},
+		{"a missing program", scratch + "fio --version; status=0; exit", "", Notrun, "fio is not built in"},
+		{"a program of the host on our files", scratch + "echo x > $SCRATCH_MNT/f; gcc $SCRATCH_MNT/f; status=0; exit", "", Notrun, "gcc cannot work on files of the machine"},
+		{"a reader of the host", scratch + `printf 'a b\n' > $SCRATCH_MNT/f; awk '{print $2}' $SCRATCH_MNT/f; perl -ne 'print uc' $SCRATCH_MNT/f; status=0; exit`, "b\nA B\n", Pass, ""},
+		{"the host's settings", "echo 3 > /proc/sys/vm/drop_caches && echo swallowed; echo ktest 2>&1 > /proc/self/comm || echo refused; status=0; exit", "swallowed\n./tests/generic/999: line 3: /proc/self/comm: Permission denied\nrefused\n", Pass, ""},
+		{"mount option", "_require_scratch; _scratch_mkfs >> $seqres.full 2>&1; _scratch_mount -o nosuch=1; status=0; exit", "", Fail, "output differs"},
+		{"damage", scratch + "_scratch_unmount; dd if=/dev/zero of=$SCRATCH_DEV bs=4k seek=16 count=1 conv=notrunc status=none; status=0; exit", "", Fail, "check of"},
+		{"busy", scratch + "exec 9> $SCRATCH_MNT/f; _scratch_unmount; status=0; exit", "umount: /mnt/scratch: target is busy.\n", Pass, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			tree := treeOf(c.text, c.golden)
+			one, err := tree.Find("generic/999")
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := Run(context.Background(), tree, one, RunOptions{Kind: Btrfs, Size: 256 << 20})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Status != c.want || !strings.HasPrefix(r.Reason, c.reason) {
+				t.Errorf("%s (%s), want %s (%s)\n%s", r.Status, r.Reason, c.want, c.reason, r.Output)
+			}
+		})
+	}
+}
+
+func TestTimeoutAndInterrupt(t *testing.T) {
+	tree := treeOf("while :; do :; done", "")
+	c, err := tree.Find("generic/999")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := Run(context.Background(), tree, c, RunOptions{Kind: Btrfs, Size: 256 << 20, Timeout: 200 * time.Millisecond})
+	if err != nil || r.Status != Fail || !strings.HasPrefix(r.Reason, "still running") {
+		t.Errorf("%v %+v", err, r)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := Run(ctx, tree, c, RunOptions{Kind: Btrfs, Size: 256 << 20}); err == nil {
+		t.Error("an interrupted run is no error")
+	}
+}
+
+// TestUpstream runs cases of the checkout in $KTEST_FSTESTS on our btrfs. They pass or say why they cannot run.
+func TestUpstream(t *testing.T) {
+	dir := os.Getenv("KTEST_FSTESTS")
+	if dir == "" {
+		t.Skip("KTEST_FSTESTS names no checkout")
+	}
+	tree, err := Checkout(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := strings.Fields(os.Getenv("KTEST_FSTESTS_CASES"))
+	mustPass := len(names) == 0
+	if mustPass {
+		names = strings.Fields(`generic/008 generic/009 generic/032 generic/033 generic/034 generic/039 generic/040 generic/056 generic/057 generic/059 generic/065 generic/071
+			generic/073 generic/090 generic/092 generic/096 generic/098 generic/104 generic/213 generic/255 generic/308 generic/315 generic/316 generic/321 generic/322 generic/335 generic/341
+			generic/343 generic/348 generic/376 generic/420 generic/466 generic/473 generic/479 generic/480 generic/481 generic/489 generic/501 generic/502 generic/509 generic/510 generic/512
+			generic/525 generic/526 generic/527 generic/534 generic/535 generic/588 generic/677 generic/679 generic/690 generic/745 generic/779 generic/782 generic/784 btrfs/159`)
+	}
+	cache := NewCache()
+	count := map[Status]int{}
+	for _, name := range names {
+		c, err := tree.Find(name)
+		if err != nil {
+			t.Log(err) // another version of fstests
+			continue
+		}
+		r, err := Run(context.Background(), tree, c, RunOptions{Kind: Btrfs, Cache: cache, Timeout: 2 * time.Minute, External: HasBtrfsCheck()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		count[r.Status]++
+		if r.Status == Fail || mustPass && r.Status != Pass {
+			t.Errorf("%s: %s: %s\n%s", name, r.Status, r.Reason, r.Detail)
+		}
+	}
+	t.Log(fmt.Sprint(count))
+}
