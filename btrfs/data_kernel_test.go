@@ -249,3 +249,38 @@ func TestDataBesideTheKernel(t *testing.T) {
 	r.umount()
 	oracle.Check(t, r.path, "--check-data-csum")
 }
+
+// Formats that mkfs.btrfs can make and ours does not: holes as items, no free
+// space tree, other node sizes.
+func TestDataOtherFormats(t *testing.T) {
+	oracle.Need(t, oracle.Mkfs)
+	for i, args := range [][]string{
+		{"-O", "^no-holes"},
+		{"-O", "^no-holes", "-R", "^free-space-tree"},
+		{"-R", "^free-space-tree", "-n", "4096"},
+		{"-O", "^skinny-metadata,^extref", "-n", "65536"},
+		{"-m", "single", "-d", "single"},
+		{"--mixed"},
+	} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "img")
+			f, err := os.Create(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.Truncate(300 << 20)
+			f.Close()
+			oracle.Run(t, "mkfs.btrfs", append(append([]string{"-q"}, args...), path)...)
+			r := &rig{t: t, k: kernel.New(kernel.Options{Seed: 1}), path: path}
+			r.mount()
+			files := randomData(r, int64(i), 250)
+			r.umount()
+			oracle.Check(t, path, "--check-data-csum")
+			r.mount()
+			for name, want := range files {
+				same(t, name+" after umount", r.contents(name), want)
+			}
+			r.umount()
+		})
+	}
+}
