@@ -154,7 +154,14 @@ func (p *Process) doNewMount(path Path, source, fsType string, flags MountFlags,
 			return err
 		}
 	}
-	return p.mountSource(path, t, src, flags, data)
+	mnt, err := v.vfsKernMount(t, src, flags, data)
+	if err != nil {
+		if src.Dev != nil && !src.KeepDev {
+			src.Dev.Close()
+		}
+		return err
+	}
+	return v.addMount(mnt, path)
 }
 
 // MountSource is Mount with the device given as such.
@@ -173,20 +180,22 @@ func (p *Process) MountSource(source Source, target, fsType string, flags MountF
 	if t == nil {
 		return unix.ENODEV
 	}
-	return p.mountSource(path, t, source, flags, data)
-}
-
-//kernel:none the second half of do_new_mount
-func (p *Process) mountSource(path Path, t *FileSystemType, src Source, flags MountFlags, data string) error {
-	mnt, err := p.V.vfsKernMount(t, src, flags, data)
+	mnt, err := p.V.vfsKernMount(t, source, flags, data)
 	if err != nil {
 		return err
 	}
-	if err := p.V.doAddMount(mnt, path); err != nil {
+	return p.V.addMount(mnt, path)
+}
+
+// addMount is doAddMount that gives the mount up when it fails.
+//
+//kernel:fs/namespace.c do_new_mount_fc
+func (v *VFS) addMount(mnt *Mount, path Path) error {
+	err := v.doAddMount(mnt, path)
+	if err != nil {
 		mnt.Mntput()
-		return err
 	}
-	return nil
+	return err
 }
 
 // doAddMount hangs a new mount on path and takes over the caller's reference on it when it succeeds.

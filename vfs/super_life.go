@@ -32,8 +32,8 @@ func (v *VFS) allocSuper(fsType *FileSystemType, flags MountFlags) *SuperBlock {
 // sUmountNew is the lockdep subclass of a super block that nobody else can know yet.
 const sUmountNew = 1
 
-// Sget finds an active super block of this type and key, or makes one that is known under it: set is called to fill it in. It is
-// returned with SUmount write-locked; Root is nil if it is new. A nil key is never found.
+// Sget finds an active super block of this type and key, or makes one that is known under it: set is called to fill it in, under a
+// spin lock. It is returned with SUmount write-locked; Root is nil if it is new. A nil key is never found.
 //
 //kernel:fs/super.c sget
 func (v *VFS) Sget(fsType *FileSystemType, key any, set func(*SuperBlock), flags MountFlags) (*SuperBlock, error) {
@@ -64,11 +64,11 @@ retry:
 		}
 	}
 	fresh.key = key
-	v.supers.PushBack(&fresh.entry)
-	v.sbLock.Unlock()
 	if set != nil {
 		set(fresh)
 	}
+	v.supers.PushBack(&fresh.entry)
+	v.sbLock.Unlock()
 	return fresh, nil
 }
 
@@ -99,31 +99,31 @@ func (v *VFS) MountBdev(fsType *FileSystemType, source Source, flags MountFlags,
 		return nil, unix.EACCES
 	}
 	sb, err := v.Sget(fsType, source.Dev, func(sb *SuperBlock) {
-		sb.Dev = source.Dev
+		sb.Dev, sb.source = source.Dev, source
 		sb.ID = source.Dev.Name()
 		sb.SDev = v.bdevNumber(source.Dev)
 	}, flags)
 	if err != nil {
 		return nil, err
 	}
-	return v.finishMount(sb, source, flags, data, fill)
+	return v.finishMount(sb, flags, data, fill)
 }
 
 // MountNodev is the Mount of a file system without a device: a super block for each call.
 //
 //kernel:fs/super.c mount_nodev
 func (v *VFS) MountNodev(fsType *FileSystemType, source Source, flags MountFlags, data string, fill func(sb *SuperBlock, data string) error) (*Dentry, error) {
-	sb, err := v.Sget(fsType, nil, func(sb *SuperBlock) { sb.SDev = v.GetAnonBdev() }, flags)
+	sb, err := v.Sget(fsType, nil, func(sb *SuperBlock) { sb.SDev, sb.source = v.GetAnonBdev(), source }, flags)
 	if err != nil {
 		return nil, err
 	}
-	return v.finishMount(sb, source, flags, data, fill)
+	return v.finishMount(sb, flags, data, fill)
 }
 
 // finishMount fills a new super block, or takes a mounted one once more.
 //
 //kernel:none the common end of mount_bdev and mount_nodev
-func (v *VFS) finishMount(sb *SuperBlock, source Source, flags MountFlags, data string, fill func(sb *SuperBlock, data string) error) (*Dentry, error) {
+func (v *VFS) finishMount(sb *SuperBlock, flags MountFlags, data string, fill func(sb *SuperBlock, data string) error) (*Dentry, error) {
 	if sb.Root != nil {
 		if (flags^sb.Flags())&unix.MS_RDONLY != 0 {
 			sb.DeactivateLockedSuper()
@@ -131,7 +131,7 @@ func (v *VFS) finishMount(sb *SuperBlock, source Source, flags MountFlags, data 
 		}
 		return sb.Root.Dget(), nil
 	}
-	sb.source, sb.data = source, data
+	sb.data = data
 	if err := fill(sb, data); err != nil {
 		sb.DeactivateLockedSuper()
 		return nil, err
@@ -156,8 +156,8 @@ func (sb *SuperBlock) KillAnonSuper() { sb.GenericShutdownSuper() }
 func (sb *SuperBlock) KillBlockSuper() {
 	dev := sb.Dev
 	sb.GenericShutdownSuper()
-	if dev == nil {
-		return
+	if dev == nil || sb.Flags()&SB_BORN == 0 {
+		return // a mount that failed leaves the device to whoever brought it
 	}
 	if !dev.ReadOnly() {
 		if err := blockdev.Flush(sb.V.K, dev); err != nil {

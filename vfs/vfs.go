@@ -124,6 +124,12 @@ func (v *VFS) DelBdev(name string) {
 func (v *VFS) lookupBdev(name string, readOnly bool) (Source, error) {
 	v.sbLock.Lock()
 	dev := v.bdevs[name]
+	for sb := range v.supers.All() {
+		// Mounted already: opening it once more would make it two devices.
+		if dev == nil && sb.Dev != nil && sb.source.Name == name && sb.active.Load() > 0 {
+			dev = sb.Dev
+		}
+	}
 	v.sbLock.Unlock()
 	if dev != nil {
 		return Source{Name: name, Dev: dev, KeepDev: true}, nil
