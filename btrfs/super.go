@@ -336,6 +336,15 @@ func (superOps) SyncFs(sb *vfs.SuperBlock, wait bool) error {
 	return err
 }
 
+// calcAvailFreeSpace is how many bytes of the device chunks can still take: not
+// the head of the device, nor what is less than a stripe.
+//
+//kernel:fs/btrfs/super.c btrfs_calc_avail_data_space
+func (fsInfo *FsInfo) calcAvailFreeSpace() uint64 {
+	avail := alignDown(fsInfo.freeChunkSpace(), disk.BTRFS_STRIPE_LEN)
+	return avail - min(avail, disk.BTRFS_DEVICE_RANGE_RESERVED)
+}
+
 // Statfs counts what is allocated: free blocks are what no extent takes,
 // available ones what data can still get.
 //
@@ -366,7 +375,7 @@ func (superOps) Statfs(dentry *vfs.Dentry, buf *vfs.Statfs) error {
 	reserve := fsInfo.globalBlockRsv.size
 	fsInfo.globalBlockRsv.lock.Unlock()
 	buf.Bfree -= min(buf.Bfree, reserve/block)
-	unallocated := fsInfo.freeChunkSpace()
+	unallocated := fsInfo.calcAvailFreeSpace()
 	buf.Bavail = min((freeData+unallocated)/dataFactor/block, buf.Blocks)
 	const thresh = 4 << 20
 	if unallocated < thresh && freeMeta < thresh+reserve {
