@@ -21,8 +21,8 @@ type pagefs struct {
 	names   map[string]uint64
 	disk    map[uint64]*pageNode
 	nextIno uint64
-	delay   int // how slow the disk is
-	changes int // of names; lock
+	delay   int                // how slow the disk is
+	changes kernel.AtomicInt32 // of names
 	evicted map[*vfs.Inode]bool
 }
 
@@ -127,11 +127,11 @@ func (fs *pagefs) EvictInode(inode *vfs.Inode) {
 
 // RemountFs takes its time, in which nothing may change any more when the file system goes read-only.
 func (fs *pagefs) RemountFs(sb *vfs.SuperBlock, flags *vfs.MountFlags, data string) error {
-	before := fs.changes
+	before := fs.changes.Load()
 	for range 40 {
 		fs.v.K.CondResched()
 	}
-	fs.v.K.BUG_ON(*flags&unix.MS_RDONLY != 0 && fs.changes != before, "changed while it became read-only")
+	fs.v.K.BUG_ON(*flags&unix.MS_RDONLY != 0 && fs.changes.Load() != before, "changed while it became read-only")
 	return nil
 }
 
@@ -157,7 +157,7 @@ func (d pageDirOps) Create(cred *vfs.Cred, dir *vfs.Inode, dentry *vfs.Dentry, m
 	inode.Ino = d.fs.nextIno
 	d.fs.nextIno++
 	d.fs.names[dentry.DName()] = inode.Ino
-	d.fs.changes++
+	d.fs.changes.Add(1)
 	d.fs.disk[inode.Ino] = &pageNode{pages: map[uint64]byte{}}
 	d.fs.lock.Unlock()
 	inode.InodeInitOwner(cred, dir, mode)
@@ -171,7 +171,7 @@ func (d pageDirOps) Create(cred *vfs.Cred, dir *vfs.Inode, dentry *vfs.Dentry, m
 func (d pageDirOps) Unlink(dir *vfs.Inode, dentry *vfs.Dentry) error {
 	d.fs.lock.Lock()
 	delete(d.fs.names, dentry.DName())
-	d.fs.changes++
+	d.fs.changes.Add(1)
 	d.fs.lock.Unlock()
 	dentry.DInode().DropNlink()
 	dentry.DInode().MarkInodeDirty()
