@@ -62,6 +62,7 @@ type Machine struct {
 	sched    *sched.Scheduler
 	root     *vfs.Process
 	prefixes []string // paths that are the machine's
+	wrap     func(k *kernel.Kernel, name string, dev blockdev.Device) blockdev.Device
 
 	mu    sync.Mutex
 	devs  []*device
@@ -182,13 +183,20 @@ func (m *Machine) AddLoop(name, file string, o blockdev.LoopOptions) error {
 	if err != nil {
 		return err
 	}
-	m.addDevice(&device{name: name, image: file, dev: l})
+	m.addDevice(&device{name: name, image: file, dev: m.wrapped(name, l)})
 	return nil
 }
 
 // AddMem adds a device in memory.
 func (m *Machine) AddMem(name string, size uint64) {
-	m.addDevice(&device{name: name, dev: blockdev.NewMem(m.K, size)})
+	m.addDevice(&device{name: name, dev: m.wrapped(name, blockdev.NewMem(m.K, size))})
+}
+
+func (m *Machine) wrapped(name string, dev blockdev.Device) blockdev.Device {
+	if m.wrap == nil {
+		return dev
+	}
+	return m.wrap(m.K, name, dev)
 }
 
 func (m *Machine) addDevice(d *device) {

@@ -34,6 +34,8 @@ type RunOptions struct {
 	Timeout       time.Duration // default 5 minutes
 	Cache         *bash.Cache   // of parsed scripts, for many runs
 	External      bool          // also let btrfs check judge the devices
+	// Wrap, when set, puts something between the machine and each of its devices, such as a write log.
+	Wrap func(k *kernel.Kernel, name string, dev blockdev.Device) blockdev.Device
 }
 
 // Cases of fstests want devices of some size; files are sparse.
@@ -100,6 +102,7 @@ func Run(ctx context.Context, t *Tree, c Case, o RunOptions) (res Result, err er
 		return res, err
 	}
 	m := NewMachine(MachineOptions{Kind: o.Kind, Deterministic: o.Deterministic, Seed: o.Seed, Scheduler: o.Scheduler})
+	m.wrap = o.Wrap
 	limit, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
 	s := newSession(limit, m, dir)

@@ -10,6 +10,9 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"kbtrfs/blockdev"
+	"kbtrfs/kernel"
 )
 
 // The quick group on our btrfs: output, exit status, leak detectors, our check, and btrfs check where it is.
@@ -177,4 +180,27 @@ func TestUpstream(t *testing.T) {
 		}
 	}
 	t.Log(fmt.Sprint(count))
+}
+
+// Wrap sees the writes of a case: without it, crash states could not be made.
+func TestWrapSeesWrites(t *testing.T) {
+	tree := treeOf("_require_scratch\n_scratch_mkfs >> $seqres.full 2>&1\n_scratch_mount\necho x > $SCRATCH_MNT/f; sync; status=0; exit", "")
+	c, err := tree.Find("generic/999")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log *blockdev.LogWrites
+	r, err := Run(context.Background(), tree, c, RunOptions{Kind: Btrfs, Size: 256 << 20, Wrap: func(k *kernel.Kernel, name string, dev blockdev.Device) blockdev.Device {
+		l := blockdev.NewLogWrites(k, dev)
+		if name == ScratchDev {
+			log = l
+		}
+		return l
+	}})
+	if err != nil || r.Status != Pass {
+		t.Fatalf("%v %+v", err, r)
+	}
+	if log == nil || len(log.Entries()) == 0 {
+		t.Error("no write came by")
+	}
 }
