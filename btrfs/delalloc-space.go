@@ -217,21 +217,7 @@ func (inode *Inode) delallocReleaseMetadata(numBytes uint64) {
 	}
 }
 
-// delallocReserveSpace reserves data and metadata for numBytes.
-//
-//kernel:fs/btrfs/delalloc-space.c btrfs_delalloc_reserve_space
-func (inode *Inode) delallocReserveSpace(numBytes uint64) error {
-	if err := inode.checkDataFreeSpace(numBytes); err != nil {
-		return err
-	}
-	if err := inode.delallocReserveMetadata(numBytes); err != nil {
-		inode.freeReservedDataSpace(numBytes)
-		return err
-	}
-	return nil
-}
-
-// delallocReleaseSpace undoes delallocReserveSpace.
+// delallocReleaseSpace undoes checkDataFreeSpace and delallocReserveMetadata.
 //
 //kernel:fs/btrfs/delalloc-space.c btrfs_delalloc_release_space
 func (inode *Inode) delallocReleaseSpace(numBytes uint64) {

@@ -18,24 +18,16 @@ const (
 	EXTENT_WRITEBACK
 	EXTENT_UPTODATE
 	EXTENT_LOCKED
-	EXTENT_NEW
 	EXTENT_DELALLOC
 	EXTENT_DEFRAG
 	EXTENT_BOUNDARY
 	EXTENT_NODATASUM
 	EXTENT_DO_ACCOUNTING
 	EXTENT_FIRST_DELALLOC
-	EXTENT_NEED_WAIT
-	EXTENT_DAMAGED
 	EXTENT_NORESERVE
-	EXTENT_ORDERED // an ordered extent covers the bytes: the page flag PG_private2, seen from the range
 
 	EXTENT_IOBITS  = EXTENT_LOCKED | EXTENT_WRITEBACK
 	EXTENT_CTLBITS = EXTENT_DO_ACCOUNTING | EXTENT_FIRST_DELALLOC
-
-	CHUNK_ALLOCATED  = EXTENT_DIRTY // names of two bits in a device's allocation tree
-	CHUNK_TRIMMED    = EXTENT_DEFRAG
-	CHUNK_STATE_MASK = CHUNK_ALLOCATED | CHUNK_TRIMMED
 )
 
 const noOffset = ^uint64(0)
@@ -87,22 +79,14 @@ type ExtentIOTree struct {
 const (
 	IO_TREE_FS_PINNED_EXTENTS = iota
 	IO_TREE_FS_EXCLUDED_EXTENTS
-	IO_TREE_BTREE_INODE_IO
 	IO_TREE_INODE_IO
-	IO_TREE_INODE_IO_FAILURE
-	IO_TREE_TRANS_DIRTY_PAGES
-	IO_TREE_DEVICE_ALLOC_STATE
 	IO_TREE_SELFTEST
 )
 
 var ioTreeClass = [...]string{
 	IO_TREE_FS_PINNED_EXTENTS:   "pinned_extents",
 	IO_TREE_FS_EXCLUDED_EXTENTS: "excluded_extents",
-	IO_TREE_BTREE_INODE_IO:      "btree_io_tree",
 	IO_TREE_INODE_IO:            "io_tree",
-	IO_TREE_INODE_IO_FAILURE:    "io_failure_tree",
-	IO_TREE_TRANS_DIRTY_PAGES:   "trans_dirty_pages",
-	IO_TREE_DEVICE_ALLOC_STATE:  "device_alloc_state",
 	IO_TREE_SELFTEST:            "selftest_io_tree",
 }
 
@@ -536,45 +520,6 @@ func (tree *ExtentIOTree) SetExtentBit(start, end uint64, bits uint32, cached **
 	tree.setExtentBitRaw(start, end, bits, 0, cached)
 }
 
-// ConvertExtentBit sets bits and clears clearBits on start..end at once, for
-// bits that merge (DIRTY to NEED_WAIT): no reader sees the range without either.
-//
-//kernel:fs/btrfs/extent-io-tree.c convert_extent_bit
-func (tree *ExtentIOTree) ConvertExtentBit(start, end uint64, bits, clearBits uint32) {
-	tree.lock.Lock()
-	state := tree.treeSearch(start)
-	for {
-		if state == nil || state.start > start {
-			thisEnd := end
-			if state != nil {
-				thisEnd = min(end, state.start-1)
-			}
-			tree.insertState(start, thisEnd, bits)
-			if thisEnd == end {
-				break
-			}
-			start = thisEnd + 1
-			state = tree.treeSearch(start)
-			continue
-		}
-		if state.start < start {
-			tree.splitState(state, start)
-		}
-		if state.end > end {
-			state = tree.splitState(state, end+1)
-		}
-		lastEnd := state.end
-		tree.setStateBits(state, bits)
-		tree.clearStateBit(state, clearBits)
-		if lastEnd >= end {
-			break
-		}
-		start = lastEnd + 1
-		state = tree.treeSearch(start)
-	}
-	tree.lock.Unlock()
-}
-
 // SetExtentDirty marks start..end EXTENT_DIRTY.
 //
 //kernel:fs/btrfs/extent_io.c set_extent_dirty @v3.12
@@ -594,15 +539,6 @@ func (tree *ExtentIOTree) SetExtentBits(start, end uint64, bits uint32) {
 //kernel:fs/btrfs/extent-io-tree.h clear_extent_bits
 func (tree *ExtentIOTree) ClearExtentBits(start, end uint64, bits uint32) {
 	tree.ClearExtentBit(start, end, bits, false, nil)
-}
-
-// SetExtentDelalloc marks start..end as buffered data that has no place on disk
-// yet. The first state that becomes DELALLOC takes over the outstanding extent
-// of the caller's reservation.
-//
-//kernel:fs/btrfs/extent_io.c set_extent_delalloc @v3.12
-func (tree *ExtentIOTree) SetExtentDelalloc(start, end uint64, cached **ExtentState) {
-	tree.SetExtentBit(start, end, EXTENT_DELALLOC|EXTENT_UPTODATE, cached)
 }
 
 // ClearExtentDirty clears DIRTY and DELALLOC with their reservations.
@@ -691,28 +627,6 @@ func (tree *ExtentIOTree) FindFirstExtentBit(start uint64, bits uint32) (startRe
 	}
 	tree.lock.Unlock()
 	return startRet, endRet, found
-}
-
-// FindFirstClearExtentBit returns the first run of bytes at or after start none
-// of which carries one of bits; the run may be endless (end == 2^64-1).
-//
-//kernel:fs/btrfs/extent-io-tree.c find_first_clear_extent_bit
-func (tree *ExtentIOTree) FindFirstClearExtentBit(start uint64, bits uint32) (startRet, endRet uint64) {
-	tree.lock.Lock()
-	state := tree.treeSearch(start)
-	for state != nil && state.start <= start && state.state&bits != 0 && state.end != noOffset {
-		start = state.end + 1
-		state = nextState(state)
-	}
-	startRet, endRet = start, noOffset
-	for ; state != nil; state = nextState(state) {
-		if state.state&bits != 0 {
-			endRet = state.start - 1
-			break
-		}
-	}
-	tree.lock.Unlock()
-	return startRet, endRet
 }
 
 // FindDelallocRange returns the first run of adjacent DELALLOC states at or

@@ -132,13 +132,6 @@ func TestExtentIOTreeModel(t *testing.T) {
 					}
 				}
 			},
-			"convert": func(t *rapid.T) {
-				start, end := rng(t)
-				tree.ConvertExtentBit(start, end, EXTENT_NEED_WAIT, EXTENT_DIRTY)
-				for i := start; i <= end; i++ {
-					model[i] = (model[i] | EXTENT_NEED_WAIT) &^ EXTENT_DIRTY
-				}
-			},
 			"trylock": func(t *rapid.T) {
 				start, end := rng(t)
 				free := true
@@ -197,21 +190,6 @@ func TestExtentIOTreeModel(t *testing.T) {
 				s, e, found := tree.FindFirstExtentBit(start, bits)
 				if found != (first < size) || found && (max(s, start) != first || e < first) {
 					t.Fatalf("FindFirstExtentBit(%d, %#x) = %d-%d %v, want %d", start, bits, s, e, found, first)
-				}
-				first = start
-				for first < size && model[first]&bits != 0 {
-					first++
-				}
-				last := first
-				for last < size && model[last]&bits == 0 {
-					last++
-				}
-				if last == size {
-					last = 0
-				}
-				s, e = tree.FindFirstClearExtentBit(start, bits)
-				if s != first || e != last-1 {
-					t.Fatalf("FindFirstClearExtentBit(%d, %#x) = %d-%d, want %d-%d", start, bits, s, e, first, last-1)
 				}
 			},
 			"delalloc": func(t *rapid.T) {
@@ -301,7 +279,7 @@ func BenchmarkExtentIOTreeWriteCycle(b *testing.B) {
 				var cached *ExtentState
 				tree.LockExtentBits(start, start+4095, 0, &cached)
 				tree.ClearExtentBit(start, start+4095, EXTENT_DELALLOC|EXTENT_DO_ACCOUNTING, false, nil)
-				tree.SetExtentDelalloc(start, start+4095, nil)
+				tree.SetExtentBit(start, start+4095, EXTENT_DELALLOC|EXTENT_UPTODATE, nil)
 				tree.UnlockExtentCached(start, start+4095, &cached)
 			}
 		})

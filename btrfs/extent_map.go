@@ -3,8 +3,6 @@
 package btrfs
 
 import (
-	"golang.org/x/sys/unix"
-
 	"kbtrfs/btrfs/disk"
 	"kbtrfs/kernel"
 )
@@ -220,21 +218,6 @@ func (tree *ExtentMapTree) LookupExtentMapping(start, length uint64) (em ExtentM
 	}
 	tree.lock.Unlock()
 	return em, found
-}
-
-// AddExtentMapping puts em into the tree, merged with its neighbours. EEXIST if
-// the tree knows something about a byte of it.
-//
-//kernel:fs/btrfs/extent_map.c add_extent_mapping
-func (tree *ExtentMapTree) AddExtentMapping(em *ExtentMap) error {
-	tree.lock.Lock()
-	if n := tree.first(em.start); n != nil && n.start < em.end() {
-		tree.lock.Unlock()
-		return unix.EEXIST
-	}
-	tree.tryMergeMap(tree.insert(*em))
-	tree.lock.Unlock()
-	return nil
 }
 
 // mergeExtentMapping adds what a look-up in the subvolume tree found, for a

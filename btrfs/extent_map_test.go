@@ -86,19 +86,6 @@ func TestExtentMapModel(t *testing.T) {
 				tree.ReplaceExtentMapRange(&em)
 				put(em)
 			},
-			"add": func(t *rapid.T) {
-				em := draw(t)
-				free := true
-				for i := em.start; i < em.end(); i++ {
-					free = free && !model[i].known
-				}
-				if err := tree.AddExtentMapping(&em); (err == nil) != free {
-					t.Fatalf("add %+v: %v", em, err)
-				}
-				if free {
-					put(em)
-				}
-			},
 			"fill": func(t *rapid.T) {
 				em := draw(t)
 				at := em.start + uint64(rapid.IntRange(0, int(em.len-1)).Draw(t, "at"))
