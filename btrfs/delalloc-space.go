@@ -58,6 +58,8 @@ type dataState struct {
 
 	delayedIputLock kernel.SpinMutex
 	delayedIputs    kernel.List[Inode]
+	nrDelayedIputs  kernel.AtomicInt64 // references added and not dropped yet, listed or not
+	delayedIputWait kernel.WaitQueue   // for nrDelayedIputs to become 0
 
 	orderedFlagsClass *kernel.LockClass
 	orderedWaitClass  *kernel.LockClass
@@ -76,6 +78,7 @@ func (fsInfo *FsInfo) initDataState() {
 	fsInfo.orderedRootLock.Init(k.Class("ordered_root_lock"))
 	fsInfo.orderedOperationsMutex.Init(k.Class("ordered_operations_mutex"))
 	fsInfo.delayedIputLock.Init(k.Class("delayed_iput_lock"))
+	fsInfo.delayedIputWait.Init(k.Class("delayed_iputs_wait"))
 	fsInfo.orderedFlagsClass = k.Class("ordered_extent.flags")
 	fsInfo.orderedWaitClass = k.Class("ordered extent")
 	fsInfo.dataBios.Init(k)

@@ -723,6 +723,7 @@ func (inode *Inode) AddDelayedIput() {
 	fsInfo := inode.root.fsInfo
 	fsInfo.delayedIputLock.Lock()
 	inode.delayedIputs++
+	fsInfo.nrDelayedIputs.Add(1)
 	if !inode.delayedIput.Listed() {
 		fsInfo.delayedIputs.PushBack(&inode.delayedIput)
 	}
@@ -746,10 +747,22 @@ func (fsInfo *FsInfo) RunDelayedIputs() {
 		if inode == nil {
 			return
 		}
+		dropped := int64(n)
 		for ; n > 0; n-- {
 			inode.Iput()
 		}
+		if fsInfo.nrDelayedIputs.Add(-dropped) == 0 {
+			fsInfo.delayedIputWait.WakeUp()
+		}
 	}
+}
+
+// WaitOnDelayedIputs waits until those that somebody else is dropping are gone,
+// and with them the data of files without a name.
+//
+//kernel:fs/btrfs/inode.c btrfs_wait_on_delayed_iputs
+func (fsInfo *FsInfo) WaitOnDelayedIputs() {
+	fsInfo.delayedIputWait.WaitEvent(func() bool { return fsInfo.nrDelayedIputs.Load() == 0 })
 }
 
 // truncateBatch is how many file extents one transaction removes.

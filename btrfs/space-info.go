@@ -295,6 +295,7 @@ func (spaceInfo *SpaceInfo) flushSpace(state int) error {
 		fsInfo.WaitOrderedRoots(-1)
 	case RUN_DELAYED_IPUTS:
 		fsInfo.RunDelayedIputs()
+		fsInfo.WaitOnDelayedIputs()
 	case ALLOC_CHUNK, ALLOC_CHUNK_FORCE:
 		if spaceInfo.isFull() {
 			return nil
