@@ -60,24 +60,31 @@ func (n *node) free(first, last uint64) {
 	}
 }
 
-// zero clears bytes of one block, if it has contents.
-func (n *node) zero(from, to int64) {
-	if b := n.at(uint64(from >> blockShift)); from < to && b != nil && b.data != nil {
+// zero clears bytes of one block. If dirty is set a preallocated one gets contents by that.
+func (n *node) zero(from, to int64, dirty bool) {
+	b := n.at(uint64(from >> blockShift))
+	if from == to || b == nil {
+		return
+	}
+	if b.data != nil {
 		clear(b.data[from&(blockSize-1) : (to-1)&(blockSize-1)+1])
+	} else if dirty {
+		b.data = new([blockSize]byte)
 	}
 }
 
-// zeroRange makes [from, to) read as zeros: whole blocks are dropped, pieces of blocks cleared.
-func (n *node) zeroRange(from, to int64) {
+// zeroRange makes [from, to) read as zeros: whole blocks are dropped, pieces of blocks cleared; dirtyHead and dirtyTail are for the
+// pieces at the two ends.
+func (n *node) zeroRange(from, to int64, dirtyHead, dirtyTail bool) {
 	up := (from + blockSize - 1) &^ (blockSize - 1)
 	down := to &^ (blockSize - 1)
 	if up > down {
 		// Within one block.
-		n.zero(from, to)
+		n.zero(from, to, dirtyHead)
 		return
 	}
-	n.zero(from, up)
-	n.zero(down, to)
+	n.zero(from, up, dirtyHead)
+	n.zero(down, to, dirtyTail)
 	if up < down {
 		n.free(uint64(up>>blockShift), uint64(down>>blockShift)-1)
 	}
@@ -215,23 +222,24 @@ func (fileOps) Fallocate(file *vfs.File, mode int, offset, length int64) error {
 	}
 	end := offset + length
 	size := inode.ISize()
+	if op != unix.FALLOC_FL_PUNCH_HOLE && end > size {
+		if err := n.expand(inode); err != nil {
+			return err
+		}
+	}
 	var err error
 	switch op {
 	case unix.FALLOC_FL_PUNCH_HOLE:
 		if offset >= size {
 			return nil
 		}
-		n.zeroRange(offset, end)
+		// btrfs clears pieces of blocks in the page cache, which makes preallocated blocks data.
+		n.zeroRange(offset, end, true, end < size)
 	case unix.FALLOC_FL_ZERO_RANGE:
-		n.zeroRange(offset, end)
+		n.zeroRange(offset, end, false, false)
 		err = n.prealloc(offset, end)
 	default:
-		if end > size {
-			err = n.expand(inode)
-		}
-		if err == nil {
-			err = n.prealloc(offset, end)
-		}
+		err = n.prealloc(offset, end)
 	}
 	n.account(inode)
 	if err != nil {
@@ -276,7 +284,7 @@ func (n *node) expand(inode *vfs.Inode) error {
 func (n *node) truncate(inode *vfs.Inode, size int64) error {
 	old := inode.ISize()
 	if size < old {
-		n.zeroRange(size, (size+blockSize-1)&^(blockSize-1))
+		n.zeroRange(size, (size+blockSize-1)&^(blockSize-1), false, false)
 		n.free(uint64((size+blockSize-1)>>blockShift), 1<<63)
 		n.account(inode)
 	} else if size > old {
