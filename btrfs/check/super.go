@@ -24,7 +24,7 @@ func (c *checker) checkSupers() {
 		switch {
 		case o.Fsid != s.Fsid:
 			c.bad("copy %d belongs to file system %s", m.Mirror, o.Fsid)
-		case o.Generation < s.Generation && c.o.Crashed:
+		case o.Generation != s.Generation && c.o.Crashed:
 		case o.Generation != s.Generation:
 			c.bad("copy %d has generation %d, the first has %d", m.Mirror, o.Generation, s.Generation)
 		case o.Root != s.Root || o.ChunkRoot != s.ChunkRoot || o.LogRoot != s.LogRoot || o.BytesUsed != s.BytesUsed ||
