@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"path"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -242,7 +243,10 @@ func TestIOErrorsTasks(t *testing.T) {
 	for i, world := range saverWorlds(env("KTEST_FAULT_SEEDS", 60)) {
 		s := &savers{tasks: 3, versions: 5}
 		bad := ""
+		var mu sync.Mutex // the tasks share what failed fills
 		s.failed = func(task int, call string, err error) {
+			mu.Lock()
+			defer mu.Unlock()
 			outcomes[fmt.Sprint(call, " ", err)]++
 			if err != unix.EIO && err != unix.EROFS {
 				bad = fmt.Sprintf("task %d: %s: %v", task, call, err)
