@@ -32,6 +32,7 @@ type FsInfo struct {
 	nodesize   uint32
 	sectorsize uint32
 	mountOpt   MountOptions
+	reverts    reverts        // historical commits that this machine takes back
 	fsState    kernel.BitWord // BTRFS_FS_STATE_ERROR, BTRFS_FS_STATE_TRANS_ABORTED, ...
 	fsFlags    kernel.BitWord // BTRFS_FS_*
 

@@ -756,6 +756,10 @@ func (fsInfo *FsInfo) openCtree() (err error) {
 	if options.CommitInterval <= 0 {
 		options.CommitInterval = 30e9
 	}
+	if fsInfo.reverts, err = parseReverts(k.Param("btrfs.revert")); err != nil {
+		fsInfo.err("%v", err)
+		return unix.EINVAL
+	}
 	fsInfo.initFsInfo()
 	fsInfo.treeRoot = fsInfo.allocRoot(disk.BTRFS_ROOT_TREE_OBJECTID)
 	fsInfo.chunkRoot = fsInfo.allocRoot(disk.BTRFS_CHUNK_TREE_OBJECTID)

@@ -21,6 +21,9 @@ type Options struct {
 	Seed uint64
 	// Console receives each printk line as well, if it is not nil.
 	Console io.Writer
+	// Params is the machine's command line: module parameters by their full
+	// name, such as "btrfs.revert". The map must not change afterwards.
+	Params map[string]string
 }
 
 // Kernel is one machine: its clock, random numbers, message log, lock order
@@ -33,6 +36,7 @@ type Kernel struct {
 
 	rand     atomic.Uint64
 	nextTask atomic.Int64
+	params   map[string]string
 
 	classMu sync.Mutex
 	classes map[string]*LockClass
@@ -48,7 +52,7 @@ type Kernel struct {
 
 // New makes a machine.
 func New(o Options) *Kernel {
-	k := &Kernel{sched: o.Scheduler, classes: make(map[string]*LockClass, 32)}
+	k := &Kernel{sched: o.Scheduler, classes: make(map[string]*LockClass, 32), params: o.Params}
 	k.world.k = k
 	if o.Seed == 0 && o.Scheduler == nil {
 		o.Seed = rand.Uint64()
@@ -87,6 +91,9 @@ func (k *Kernel) Run(name string, fn func(t *Task)) error {
 	}
 	return nil
 }
+
+// Param returns a parameter of the machine's command line, "" if it is not there.
+func (k *Kernel) Param(name string) string { return k.params[name] }
 
 // Current returns the running task of a deterministic machine, nil in the real
 // world and outside Run.

@@ -48,9 +48,10 @@ type MachineOptions struct {
 	// Deterministic runs everything under the scheduler with this Seed, on devices in memory.
 	Deterministic bool
 	Seed          uint64
-	Scheduler     kernel.Scheduler // instead of the one that Deterministic makes
-	CacheLimit    int64            // of the page cache in bytes; 0: mm's default
-	Console       io.Writer        // printk lines
+	Scheduler     kernel.Scheduler  // instead of the one that Deterministic makes
+	CacheLimit    int64             // of the page cache in bytes; 0: mm's default
+	Console       io.Writer         // printk lines
+	Params        map[string]string // the kernel's command line, such as btrfs.revert
 }
 
 // Machine is a kernel with a vfs, whose root is a small file system in memory with the directories that scripts
@@ -82,7 +83,7 @@ type device struct {
 // NewMachine makes a machine without devices. Its methods, but for Run, are for use inside Run.
 func NewMachine(o MachineOptions) *Machine {
 	m := &Machine{Kind: o.Kind, prefixes: []string{ScratchMnt, TestDir}, kept: map[string]bool{}}
-	ko := kernel.Options{Seed: o.Seed, Console: o.Console}
+	ko := kernel.Options{Seed: o.Seed, Console: o.Console, Params: o.Params}
 	switch {
 	case o.Scheduler != nil:
 		ko.Scheduler = o.Scheduler

@@ -31,9 +31,10 @@ type RunOptions struct {
 	Size          int64            // of the test and the scratch device (sparse); default 2 GiB, for a checkout 12 GiB
 	MountOptions  string
 	MkfsOptions   string
-	Timeout       time.Duration // default 5 minutes
-	Cache         *bash.Cache   // of parsed scripts, for many runs
-	External      bool          // also let btrfs check judge the devices
+	Timeout       time.Duration     // default 5 minutes
+	Cache         *bash.Cache       // of parsed scripts, for many runs
+	External      bool              // also let btrfs check judge the devices
+	Params        map[string]string // the kernel's command line, such as btrfs.revert
 	// Wrap, when set, puts something between the machine and each of its devices, such as a write log.
 	Wrap func(k *kernel.Kernel, name string, dev blockdev.Device) blockdev.Device
 }
@@ -101,7 +102,7 @@ func Run(ctx context.Context, t *Tree, c Case, o RunOptions) (res Result, err er
 	if err != nil {
 		return res, err
 	}
-	m := NewMachine(MachineOptions{Kind: o.Kind, Deterministic: o.Deterministic, Seed: o.Seed, Scheduler: o.Scheduler})
+	m := NewMachine(MachineOptions{Kind: o.Kind, Deterministic: o.Deterministic, Seed: o.Seed, Scheduler: o.Scheduler, Params: o.Params})
 	m.wrap = o.Wrap
 	limit, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()

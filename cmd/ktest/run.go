@@ -13,7 +13,7 @@ import (
 
 var runCommand = &command{
 	name:  "run",
-	usage: "[-g GROUP] [--kernel | --deterministic [--seed N]] [--dir CHECKOUT] [--json] [CASE...]",
+	usage: "[-g GROUP] [--kernel | --deterministic [--seed N]] [--revert SLUG] [--dir CHECKOUT] [--json] [CASE...]",
 	short: "run cases (GROUP/NNN) once and compare their output; no argument = the quick group",
 	run:   runRun,
 }
@@ -28,6 +28,7 @@ func runRun(ctx context.Context, c *command, args []string) error {
 	det := f.Bool("deterministic", false, "under the deterministic scheduler, devices in memory; prints each case's trace hash")
 	seed := f.Uint64("seed", 1, "`SEED` of the deterministic run")
 	mountOpts := f.String("o", "", "mount `OPTIONS` of the cases")
+	revert := f.String("revert", "", "take back the historical commits `SLUG[=VARIANT],...`")
 	timeout := f.Duration("timeout", 5*time.Minute, "give up a case after `DURATION`")
 	names, err := c.parse(f, args)
 	if err != nil {
@@ -43,6 +44,9 @@ func runRun(ctx context.Context, c *command, args []string) error {
 	cases, err := selectCases(tree, *group, names)
 	if err != nil {
 		return usageError{err}
+	}
+	if *kernel && *revert != "" {
+		return usagef("--kernel and --revert exclude each other")
 	}
 	if *kernel && *det {
 		return usagef("--kernel and --deterministic exclude each other")
@@ -66,7 +70,7 @@ func runRun(ctx context.Context, c *command, args []string) error {
 			res, err = xfstests.RunKernel(ctx, tree, one, xfstests.KernelOptions{Timeout: *timeout, MountOptions: options})
 		} else {
 			res, err = xfstests.Run(ctx, tree, one, xfstests.RunOptions{Kind: xfstests.Btrfs, Deterministic: *det, Seed: *seed, Timeout: *timeout,
-				MountOptions: options, Cache: cache, External: xfstests.HasBtrfsCheck()})
+				MountOptions: options, Cache: cache, External: xfstests.HasBtrfsCheck(), Params: map[string]string{"btrfs.revert": *revert}})
 		}
 		if err != nil {
 			p.end()
