@@ -40,8 +40,9 @@ func (p *Process) CopyFileRange(fdIn int, posIn *int64, fdOut int, posOut *int64
 	if length == 0 {
 		return 0, nil
 	}
-	n, err := out.Op.CopyFileRange(in, pi, out, po, length, flags)
-	if err == unix.EOPNOTSUPP || err == unix.EXDEV {
+	// Sharing is the fastest copy; ranges that cannot be shared are copied byte by byte.
+	n, err := in.Op.RemapFileRange(in, pi, out, po, length, REMAP_FILE_CAN_SHORTEN)
+	if err != nil || n <= 0 {
 		n, err = copyGeneric(in, pi, out, po, length)
 	}
 	if n > 0 {
@@ -63,16 +64,28 @@ func (p *Process) CopyFileRange(fdIn int, posIn *int64, fdOut int, posOut *int64
 	return 0, nil
 }
 
+// genericFileRwChecks: both are regular files, open for what is to happen.
+//
+//kernel:fs/read_write.c generic_file_rw_checks
+func genericFileRwChecks(in, out *File) error {
+	switch {
+	case in.Inode.IsDir() || out.Inode.IsDir():
+		return unix.EISDIR
+	case !in.Inode.IsReg() || !out.Inode.IsReg():
+		return unix.EINVAL
+	case in.Mode&FMODE_READ == 0 || out.Mode&FMODE_WRITE == 0 || out.Flags()&unix.O_APPEND != 0:
+		return unix.EBADF
+	}
+	return nil
+}
+
 //kernel:fs/read_write.c generic_copy_file_checks
 func copyFileChecks(in *File, posIn int64, out *File, posOut int64, length int64) (int64, error) {
 	inodeIn, inodeOut := in.Inode, out.Inode
+	if err := genericFileRwChecks(in, out); err != nil {
+		return 0, err
+	}
 	switch {
-	case inodeIn.IsDir() || inodeOut.IsDir():
-		return 0, unix.EISDIR
-	case !inodeIn.IsReg() || !inodeOut.IsReg():
-		return 0, unix.EINVAL
-	case in.Mode&FMODE_READ == 0 || out.Mode&FMODE_WRITE == 0 || out.Flags()&unix.O_APPEND != 0:
-		return 0, unix.EBADF
 	case inodeOut.IsImmutable():
 		return 0, unix.EPERM
 	case inodeIn.Sb != inodeOut.Sb:

@@ -45,7 +45,7 @@
 //	namei.go permission.go       the path walk and permission checks: fs/namei.c
 //	namei_create.go namei_remove.go   what makes, removes and moves names: fs/namei.c
 //	open.go file.go file_table.go fdtable.go   fs/open.c, fs/file_table.c, fs/file.c, fs/fcntl.c
-//	read_write.go copy_range.go readdir.go stat.go attr.go utimes.go xattr.go ioctl.go sync.go   the files of fs/ of these names
+//	read_write.go remap_range.go copy_range.go readdir.go stat.go attr.go utimes.go xattr.go ioctl.go sync.go   the files of fs/ of these names
 //	pipe.go                      FIFOs: fs/pipe.c
 //	process.go                   what belongs to a process: fs/fs_struct.c
 //	super.go super_life.go       fs/super.c

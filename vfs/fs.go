@@ -82,7 +82,9 @@ type FileOperations interface {
 	Fsync(file *File, start, end int64, datasync bool) error
 	Fallocate(file *File, mode int, offset, length int64) error
 	Ioctl(file *File, cmd uint, arg any) error
-	CopyFileRange(in *File, posIn int64, out *File, posOut int64, length int64, flags uint) (int64, error)
+	// RemapFileRange makes a range of out share the blocks of in's, see REMAP_FILE_DEDUP, and returns how long it was. Both files are
+	// of this file system.
+	RemapFileRange(in *File, posIn int64, out *File, posOut int64, length int64, flags uint) (int64, error)
 }
 
 // SuperOperations are the operations on a whole file system and on the life of its inodes; embed BaseSuperOperations.

@@ -62,6 +62,24 @@ func (p *Process) Ioctl(fd int, cmd uint, arg any) error {
 			return unix.EFAULT
 		}
 		return inode.ioctlFiemap(fiemap)
+	case FICLONE:
+		srcFd, ok := arg.(int)
+		if !ok {
+			return unix.EFAULT
+		}
+		return p.ioctlFileClone(file, srcFd, 0, 0, 0)
+	case FICLONERANGE:
+		args, ok := arg.(*FileCloneRange)
+		if !ok {
+			return unix.EFAULT
+		}
+		return p.ioctlFileClone(file, args.SrcFd, args.SrcOffset, args.SrcLength, args.DestOffset)
+	case FIDEDUPERANGE:
+		same, ok := arg.(*FileDedupeRange)
+		if !ok {
+			return unix.EFAULT
+		}
+		return p.dedupeFileRange(file, same)
 	case FIGETBSZ:
 		out, ok := arg.(*int)
 		if !ok {

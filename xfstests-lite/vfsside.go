@@ -265,13 +265,31 @@ func (h *vfsFile) SetFlags(flags uint32) error {
 	return h.fs.p.Ioctl(h.fd, vfs.FS_IOC_SETFLAGS, &n)
 }
 
-// The machine's file systems have no ioctl for these, and the vfs no mappings.
-
-func (h *vfsFile) CloneRange(Handle, uint64, uint64, uint64) error { return unix.EOPNOTSUPP }
-
-func (h *vfsFile) DedupeRange(Handle, uint64, uint64, uint64) (uint64, bool, error) {
-	return 0, false, unix.EOPNOTSUPP
+func (h *vfsFile) CloneRange(src Handle, srcOff, length, dstOff uint64) error {
+	from, ok := src.(*vfsFile)
+	if !ok || from.fs.p != h.fs.p {
+		return unix.EXDEV
+	}
+	return h.fs.p.Ioctl(h.fd, vfs.FICLONERANGE, &vfs.FileCloneRange{SrcFd: from.fd, SrcOffset: srcOff, SrcLength: length, DestOffset: dstOff})
 }
+
+func (h *vfsFile) DedupeRange(src Handle, srcOff, length, dstOff uint64) (uint64, bool, error) {
+	from, ok := src.(*vfsFile)
+	if !ok || from.fs.p != h.fs.p {
+		return 0, false, unix.EXDEV
+	}
+	req := vfs.FileDedupeRange{SrcOffset: srcOff, SrcLength: length, Info: []vfs.FileDedupeRangeInfo{{DestFd: h.fd, DestOffset: dstOff}}}
+	if err := h.fs.p.Ioctl(from.fd, vfs.FIDEDUPERANGE, &req); err != nil {
+		return 0, false, err
+	}
+	info := req.Info[0]
+	if info.Status < 0 {
+		return 0, false, unix.Errno(-info.Status)
+	}
+	return info.BytesDeduped, info.Status == vfs.FILE_DEDUPE_RANGE_DIFFERS, nil
+}
+
+// The vfs has no mappings.
 
 func (h *vfsFile) Map(int64, int64, int, int) (Mapping, error) { return nil, unix.ENOSYS }
 

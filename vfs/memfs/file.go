@@ -3,6 +3,8 @@
 package memfs
 
 import (
+	"bytes"
+
 	"sort"
 
 	"golang.org/x/sys/unix"
@@ -296,29 +298,19 @@ func (n *node) truncate(inode *vfs.Inode, size int64) error {
 	return nil
 }
 
-// CopyFileRange clones whole blocks, holes included, as btrfs does; the rest of a range that does not end with the file is left for the
-// next call. Other ranges are copied by reading and writing.
-func (fileOps) CopyFileRange(in *vfs.File, posIn int64, out *vfs.File, posOut int64, length int64, flags uint) (int64, error) {
+// RemapFileRange clones whole blocks, holes included, as btrfs does. Nothing is shared: to dedupe is to compare.
+func (fileOps) RemapFileRange(in *vfs.File, posIn int64, out *vfs.File, posOut int64, length int64, flags uint) (int64, error) {
 	from, to := nodeOf(in.Inode), nodeOf(out.Inode)
 	vfs.LockTwoNondirectories(in.Inode, out.Inode)
 	defer vfs.UnlockTwoNondirectories(in.Inode, out.Inode)
-	if (posIn|posOut)&(blockSize-1) != 0 {
-		return 0, unix.EOPNOTSUPP
+	err := vfs.RemapFileRangePrep(in, posIn, out, posOut, &length, flags, compareRanges)
+	if err != nil || length == 0 || flags&vfs.REMAP_FILE_DEDUP != 0 {
+		return length, err
 	}
-	if posIn+length != in.Inode.ISize() {
-		length &^= blockSize - 1
-	}
-	if posOut+length < out.Inode.ISize() {
-		length &^= blockSize - 1
-	}
-	if length <= 0 {
-		return 0, unix.EOPNOTSUPP
-	}
-	if err := out.FileRemovePrivs(); err != nil {
-		return 0, err
-	}
-	if err := out.FileUpdateTime(); err != nil {
-		return 0, err
+	if posOut > out.Inode.ISize() {
+		if err := to.expand(out.Inode); err != nil {
+			return 0, err
+		}
 	}
 	blocks := uint64(length+blockSize-1) >> blockShift
 	first, start := uint64(posIn>>blockShift), uint64(posOut>>blockShift)
@@ -344,4 +336,22 @@ func (fileOps) CopyFileRange(in *vfs.File, posIn int64, out *vfs.File, posOut in
 	}
 	to.account(out.Inode)
 	return length, nil
+}
+
+func compareRanges(src *vfs.File, srcOff int64, dest *vfs.File, dstOff, length int64) (bool, error) {
+	from, to := nodeOf(src.Inode), nodeOf(dest.Inode)
+	var zeros [blockSize]byte
+	contents := func(n *node, index int64) *[blockSize]byte {
+		if b := n.at(uint64(index)); b != nil && b.data != nil {
+			return b.data
+		}
+		return &zeros
+	}
+	for done := int64(0); done < length; done += blockSize {
+		n := min(blockSize, length-done)
+		if !bytes.Equal(contents(from, (srcOff+done)>>blockShift)[:n], contents(to, (dstOff+done)>>blockShift)[:n]) {
+			return false, nil
+		}
+	}
+	return true, nil
 }

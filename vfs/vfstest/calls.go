@@ -97,6 +97,12 @@ var calls = map[string]call{
 	"copy": {5, func(r *runner, a []string) string {
 		return value(r.sys.CopyFileRange(r.fd(a[0]), num(a[1]), r.fd(a[2]), num(a[3]), num(a[4])))
 	}},
+	"clone": {5, func(r *runner, a []string) string {
+		return name(r.sys.CloneRange(r.fd(a[0]), num(a[1]), r.fd(a[2]), num(a[3]), num(a[4])))
+	}},
+	"dedupe": {5, func(r *runner, a []string) string {
+		return value(r.sys.DedupeRange(r.fd(a[0]), num(a[1]), r.fd(a[2]), num(a[3]), num(a[4])))
+	}},
 	"mkdir":   {2, func(r *runner, a []string) string { return name(r.sys.Mkdirat(atFdcwd, a[0], uint32(num(a[1])))) }},
 	"mkdirat": {3, func(r *runner, a []string) string { return name(r.sys.Mkdirat(r.fd(a[0]), a[1], uint32(num(a[2])))) }},
 	"rmdir":   {1, func(r *runner, a []string) string { return name(r.sys.Unlinkat(atFdcwd, a[0], 0x200)) }},

@@ -91,6 +91,17 @@ func (host) CopyFileRange(in int, offIn int64, out int, offOut int64, length int
 	n, err := unix.CopyFileRange(in, &offIn, out, &offOut, int(length), 0)
 	return int64(n), err
 }
+func (host) CloneRange(in int, offIn int64, out int, offOut int64, length int64) error {
+	return unix.IoctlFileCloneRange(out, &unix.FileCloneRange{Src_fd: int64(in), Src_offset: uint64(offIn), Src_length: uint64(length), Dest_offset: uint64(offOut)})
+}
+func (host) DedupeRange(in int, offIn int64, out int, offOut int64, length int64) (int64, error) {
+	same := unix.FileDedupeRange{Src_offset: uint64(offIn), Src_length: uint64(length),
+		Info: []unix.FileDedupeRangeInfo{{Dest_fd: int64(out), Dest_offset: uint64(offOut)}}}
+	if err := unix.IoctlFileDedupeRange(in, &same); err != nil {
+		return 0, err
+	}
+	return deduped(same.Info[0].Status, same.Info[0].Bytes_deduped)
+}
 func (host) Mkdirat(dirfd int, path string, mode uint32) error {
 	return unix.Mkdirat(dirfd, path, mode)
 }

@@ -3,6 +3,8 @@
 package vfstest
 
 import (
+	"golang.org/x/sys/unix"
+
 	"kbtrfs/vfs"
 )
 
@@ -39,6 +41,8 @@ type Sys interface {
 	Dup2(oldfd, newfd int) (int, error)
 	Fcntl(fd, cmd, arg int) (int, error)
 	CopyFileRange(in int, offIn int64, out int, offOut int64, length int64) (int64, error)
+	CloneRange(in int, offIn int64, out int, offOut int64, length int64) error
+	DedupeRange(in int, offIn int64, out int, offOut int64, length int64) (int64, error)
 	Mkdirat(dirfd int, path string, mode uint32) error
 	Unlinkat(dirfd int, path string, flags int) error
 	Linkat(oldDirfd int, oldPath string, newDirfd int, newPath string, flags int) error
@@ -87,6 +91,30 @@ func (p process) Fstat(fd int) (Stat, error)      { return convert(p.Process.Fst
 
 func (p process) CopyFileRange(in int, offIn int64, out int, offOut int64, length int64) (int64, error) {
 	return p.Process.CopyFileRange(in, &offIn, out, &offOut, length, 0)
+}
+
+func (p process) CloneRange(in int, offIn int64, out int, offOut int64, length int64) error {
+	return p.Ioctl(out, vfs.FICLONERANGE, &vfs.FileCloneRange{SrcFd: in, SrcOffset: uint64(offIn), SrcLength: uint64(length), DestOffset: uint64(offOut)})
+}
+
+// DedupeRange returns -1 for ranges that differ.
+func (p process) DedupeRange(in int, offIn int64, out int, offOut int64, length int64) (int64, error) {
+	same := vfs.FileDedupeRange{SrcOffset: uint64(offIn), SrcLength: uint64(length),
+		Info: []vfs.FileDedupeRangeInfo{{DestFd: out, DestOffset: uint64(offOut)}}}
+	if err := p.Ioctl(in, vfs.FIDEDUPERANGE, &same); err != nil {
+		return 0, err
+	}
+	return deduped(same.Info[0].Status, same.Info[0].BytesDeduped)
+}
+
+func deduped(status int32, bytes uint64) (int64, error) {
+	switch {
+	case status < 0:
+		return 0, unix.Errno(-status)
+	case status == vfs.FILE_DEDUPE_RANGE_DIFFERS:
+		return -1, nil
+	}
+	return int64(bytes), nil
 }
 
 func (p process) Readdir(path string) ([]Dirent, error) {
