@@ -33,6 +33,11 @@ type Inode struct {
 
 	delallocMutex kernel.Mutex // serialises metadata reservation of one inode
 
+	// mmapLock is taken for reading by a fault that makes a page writable, for
+	// writing by whoever must keep the contents as they are (reflink.go). Under
+	// i_mutex, over page locks.
+	mmapLock kernel.RWMutex
+
 	runtimeFlags kernel.BitWord      // BTRFS_INODE_ORPHAN_META_RESERVED, ...
 	flags        kernel.AtomicUint64 // on-disk BTRFS_INODE_*; written under IMutex
 	generation   uint64

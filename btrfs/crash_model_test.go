@@ -164,8 +164,11 @@ func (pl *planner) sync(op oracle.Op, r *rand.Rand) bool {
 
 // step plays an operation; if it succeeds it becomes part of the history.
 func (pl *planner) step(op oracle.Op) bool {
-	if op.Kind == "segments" {
+	switch op.Kind {
+	case "segments":
 		op.Kind = "fsync"
+	case "dedupe": // changes nothing that can be seen
+		op.Kind = "copyrange"
 	}
 	fd := pl.Fd(op.Slot)
 	result := pl.Do(op)
@@ -187,7 +190,7 @@ func (pl *planner) step(op oracle.Op) bool {
 		pl.trees = append(pl.trees, pl.trees[state-1])
 		pl.syncs = append(pl.syncs, syncPoint{state, 0})
 		return true
-	case "pwrite", "write", "ftruncate", "fallocate":
+	case "pwrite", "write", "ftruncate", "fallocate", "clone", "copyrange":
 		changed = pl.ino(fd)
 	case "open":
 		changed = pl.ino(pl.Fd(op.Slot))

@@ -906,34 +906,125 @@ func (inode *Inode) punchHole(offset, length int64) error {
 
 	path := NewPath()
 	defer path.Free()
-	for cur := lockStart; cur < lockEnd; {
-		trans, err := root.StartTransaction(3)
+	trans, err := inode.replaceFileExtents(path, lockStart, lockEnd+1, nil)
+	if err != nil {
+		return err
+	}
+	inode.IncIversion()
+	inode.SetMtime(inode.CurrentTime())
+	inode.SetCtime(inode.Mtime())
+	if err = root.UpdateInode(trans, inode); err != nil {
+		trans.Abort(err)
+		trans.End()
+		return err
+	}
+	err = trans.End()
+	fsInfo.BtreeBalanceDirty()
+	return err
+}
+
+// replaceExtentInfo is what comes into the place of the extents that
+// replaceFileExtents removes.
+//
+//kernel:fs/btrfs/ctree.h struct btrfs_replace_extent_info
+type replaceExtentInfo struct {
+	fileOffset  uint64
+	item        disk.FileExtentItem // NumBytes long
+	updateTimes bool
+}
+
+// replaceFileExtents removes start..end from the file, a locked range without
+// pages, and puts an extent of somebody else over it (or over its end: what is
+// before is a hole), or leaves a hole. It takes as many transactions as it needs
+// and returns the last one, with room for the inode; after each the file is what
+// it was behind a point, and what it will be before.
+//
+//kernel:fs/btrfs/file.c btrfs_replace_file_extents
+func (inode *Inode) replaceFileExtents(path *Path, start, end uint64, info *replaceExtentInfo) (*TransHandle, error) {
+	root := inode.root
+	fsInfo := root.fsInfo
+	for cur := start; ; {
+		trans, err := root.StartTransaction(4)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		dropEnd, err := trans.dropExtentsRaw(root, inode, path, cur, lockEnd+1, true)
+		path.Release()
+		dropEnd, err := trans.dropExtentsRaw(root, inode, path, cur, end, true)
 		again := err == unix.ENOSPC && dropEnd > cur
-		if err == nil || again {
-			err = inode.fillHoles(trans, cur, dropEnd)
+		if again {
+			dropEnd = alignDown(dropEnd, uint64(fsInfo.sectorsize))
+			again = dropEnd > cur
 		}
-		if err == nil {
-			inode.IncIversion()
-			inode.SetMtime(inode.CurrentTime())
-			inode.SetCtime(inode.Mtime())
-			err = root.UpdateInode(trans, inode)
+		if err == nil || again {
+			err = nil
+			if holeEnd := dropEnd; info == nil || cur < info.fileOffset {
+				if info != nil {
+					holeEnd = min(holeEnd, info.fileOffset)
+				}
+				err = inode.fillHoles(trans, cur, holeEnd)
+			}
+			if err == nil && info != nil && dropEnd > info.fileOffset {
+				err = inode.insertReplaceExtent(trans, path, info, dropEnd-info.fileOffset)
+			}
 		}
 		if err != nil {
 			trans.Abort(err)
 			trans.End()
-			return err
+			return nil, err
+		}
+		if dropEnd >= end {
+			return trans, nil
+		}
+		cur = dropEnd
+		inode.IncIversion()
+		if info == nil || info.updateTimes {
+			inode.SetMtime(inode.CurrentTime())
+			inode.SetCtime(inode.Mtime())
+		}
+		if err = root.UpdateInode(trans, inode); err != nil {
+			trans.Abort(err)
+			trans.End()
+			return nil, err
 		}
 		if err := trans.End(); err != nil {
-			return err
+			return nil, err
 		}
 		fsInfo.BtreeBalanceDirty()
-		cur = dropEnd
 	}
-	return nil
+}
+
+// insertReplaceExtent inserts the first length bytes of info's extent, with a
+// reference, and moves info behind them.
+//
+//kernel:fs/btrfs/file.c btrfs_insert_replace_extent
+func (inode *Inode) insertReplaceExtent(trans *TransHandle, path *Path, info *replaceExtentInfo, length uint64) error {
+	root := inode.root
+	fi := info.item
+	hole := fi.DiskBytenr == 0
+	if hole && root.fsInfo.noHoles() {
+		return nil
+	}
+	fi.NumBytes = length
+	if hole {
+		fi.Offset, fi.RamBytes = 0, length
+	}
+	path.Release()
+	key := disk.Key{Objectid: inode.location.Objectid, Type: disk.BTRFS_EXTENT_DATA_KEY, Offset: info.fileOffset}
+	if err := root.InsertEmptyItem(trans, path, &key, disk.SizeofFileExtentItem); err != nil {
+		return err
+	}
+	fi.Encode(path.Nodes[0].ItemData(path.Slots[0]))
+	root.fsInfo.MarkBufferDirty(path.Nodes[0])
+	path.Release()
+	refOffset := info.fileOffset - fi.Offset
+	info.fileOffset += length
+	info.item.Offset += length
+	info.item.NumBytes -= length
+	if hole {
+		return nil
+	}
+	inode.AddBytes(int64(length))
+	return trans.IncExtentRef(root, fi.DiskBytenr, fi.DiskNumBytes, 0, root.Objectid(), inode.location.Objectid, refOffset)
 }
 
 // findFirstNonHole moves start behind the hole that it lies in, if it does, and

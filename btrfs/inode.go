@@ -18,6 +18,7 @@ import (
 // Locks, outer to inner:
 //
 //	i_mutex
+//	  mmapLock
 //	  space reservation                delallocMutex; may write back and commit
 //	    page locks, ascending
 //	      EXTENT_LOCKED, ascending
@@ -46,6 +47,7 @@ func (inode *Inode) initData() {
 	inode.extentTree.Init(k)
 	inode.orderedTree.Init(k)
 	inode.delallocMutex.Init(k.Class("delalloc_mutex"))
+	inode.mmapLock.Init(k.Class("i_mmap_lock"))
 	inode.delallocEntry.Init(inode)
 	inode.delayedIput.Init(inode)
 }

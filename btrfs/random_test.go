@@ -64,7 +64,7 @@ func play(t *testing.T, ops []oracle.Op, o playOptions) (difference string) {
 	for i, op := range ops {
 		got := ours.Do(op)
 		for _, n := range names {
-			if op.Kind == "segments" && others[n].Model {
+			if (op.Kind == "segments" || op.Kind == "dedupe") && others[n].Model {
 				others[n].Do(op)
 				continue
 			}

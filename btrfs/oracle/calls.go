@@ -25,6 +25,10 @@ type Calls interface {
 	Ftruncate(fd int, size int64) error
 	Truncate(path string, size int64) error
 	Fallocate(fd int, mode int, off, length int64) error
+	CloneRange(fd, src int, srcOff, length, off int64) error
+	// DedupeRange returns how much is shared now, 0 if the ranges differ.
+	DedupeRange(fd, src int, srcOff, length, off int64) (int64, error)
+	CopyRange(fd, src int, srcOff, length, off int64) (int64, error)
 	Fsync(fd int) error
 	Fdatasync(fd int) error
 	Syncfs(fd int) error
@@ -69,6 +73,23 @@ func (o Ours) ReadDirNames(path string) ([]string, error) {
 	return names, nil
 }
 
+func (o Ours) CloneRange(fd, src int, srcOff, length, off int64) error {
+	return o.Ioctl(fd, vfs.FICLONERANGE, &vfs.FileCloneRange{SrcFd: src, SrcOffset: uint64(srcOff), SrcLength: uint64(length), DestOffset: uint64(off)})
+}
+func (o Ours) DedupeRange(fd, src int, srcOff, length, off int64) (int64, error) {
+	req := vfs.FileDedupeRange{SrcOffset: uint64(srcOff), SrcLength: uint64(length), Info: []vfs.FileDedupeRangeInfo{{DestFd: fd, DestOffset: uint64(off)}}}
+	if err := o.Ioctl(src, vfs.FIDEDUPERANGE, &req); err != nil {
+		return 0, err
+	}
+	if status := req.Info[0].Status; status < 0 {
+		return 0, unix.Errno(-status)
+	}
+	return int64(req.Info[0].BytesDeduped), nil
+}
+func (o Ours) CopyRange(fd, src int, srcOff, length, off int64) (int64, error) {
+	n, err := o.CopyFileRange(src, &srcOff, fd, &off, length, 0)
+	return max(n, 0), err
+}
 func (o Ours) Link(old, new string) error {
 	return o.Linkat(unix.AT_FDCWD, old, unix.AT_FDCWD, new, 0)
 }
@@ -137,6 +158,24 @@ func (h Host) Ftruncate(fd int, size int64) error     { return unix.Ftruncate(fd
 func (h Host) Truncate(path string, size int64) error { return unix.Truncate(h.at(path), size) }
 func (h Host) Fallocate(fd int, mode int, off, length int64) error {
 	return unix.Fallocate(fd, uint32(mode), off, length)
+}
+func (h Host) CloneRange(fd, src int, srcOff, length, off int64) error {
+	return unix.IoctlFileCloneRange(fd, &unix.FileCloneRange{Src_fd: int64(src), Src_offset: uint64(srcOff), Src_length: uint64(length), Dest_offset: uint64(off)})
+}
+func (h Host) DedupeRange(fd, src int, srcOff, length, off int64) (int64, error) {
+	req := unix.FileDedupeRange{Src_offset: uint64(srcOff), Src_length: uint64(length),
+		Info: []unix.FileDedupeRangeInfo{{Dest_fd: int64(fd), Dest_offset: uint64(off)}}}
+	if err := unix.IoctlFileDedupeRange(src, &req); err != nil {
+		return 0, err
+	}
+	if status := req.Info[0].Status; status < 0 {
+		return 0, unix.Errno(-status)
+	}
+	return int64(req.Info[0].Bytes_deduped), nil
+}
+func (h Host) CopyRange(fd, src int, srcOff, length, off int64) (int64, error) {
+	n, err := unix.CopyFileRange(src, &srcOff, fd, &off, int(length), 0)
+	return int64(max(n, 0)), err
 }
 func (h Host) Fsync(fd int) error     { return unix.Fsync(fd) }
 func (h Host) Fdatasync(fd int) error { return unix.Fdatasync(fd) }

@@ -56,7 +56,7 @@ var kinds = []struct {
 	{"open", 12}, {"close", 5}, {"pwrite", 16}, {"write", 4}, {"pread", 8}, {"read", 2}, {"truncate", 4}, {"ftruncate", 4},
 	{"fallocate", 5}, {"segments", 2}, {"fsync", 2}, {"fdatasync", 1}, {"sync", 1}, {"unlink", 6}, {"mkdir", 5}, {"rmdir", 3},
 	{"rename", 7}, {"link", 4}, {"symlink", 2}, {"readlink", 1}, {"chmod", 2}, {"chown", 2}, {"mknod", 1}, {"utimens", 1},
-	{"setxattr", 4}, {"getxattr", 2}, {"removexattr", 2}, {"stat", 4}, {"readdir", 2},
+	{"setxattr", 4}, {"getxattr", 2}, {"removexattr", 2}, {"stat", 4}, {"readdir", 2}, {"clone", 5}, {"copyrange", 3}, {"dedupe", 3},
 }
 
 // Generate makes a history of n operations. Equal seeds make equal histories.
@@ -221,6 +221,12 @@ func (p *Player) Do(o Op) string {
 		mode := []int{0, unix.FALLOC_FL_KEEP_SIZE, unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE,
 			unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE, unix.FALLOC_FL_ZERO_RANGE, unix.FALLOC_FL_ZERO_RANGE | unix.FALLOC_FL_KEEP_SIZE}[o.Flags%6]
 		return result(p.Fallocate(fd, mode, o.Off, o.Len*int64(1+o.Tag%8)), "ok")
+	case "clone", "copyrange", "dedupe":
+		src := p.fds[o.Flags%Slots]
+		if fd < 0 || src < 0 {
+			return ""
+		}
+		return p.share(o, fd, src)
 	case "segments":
 		if fd < 0 {
 			return ""
@@ -299,6 +305,40 @@ func (p *Player) Do(o Op) string {
 		return result(err, "%s", strings.Join(names, " "))
 	}
 	panic("no such operation: " + o.Kind)
+}
+
+// share does the operations that let two files, or two ranges of one, share
+// extents. Most ranges begin and end on blocks; a clone of no length goes to the
+// end of the source.
+func (p *Player) share(o Op, fd, src int) string {
+	off, length, to := o.Off, o.Len, int64(o.Tag)*1024
+	if o.Flags%16 != 0 {
+		off, to = off&^4095, to&^4095
+	}
+	if o.Flags%3 == 0 {
+		length = (length + 4095) &^ 4095
+	}
+	switch o.Kind {
+	case "clone":
+		if o.Flags%5 == 0 {
+			length = 0
+		}
+		return result(p.CloneRange(fd, src, off, length, to), "ok")
+	case "copyrange":
+		n, err := p.CopyRange(fd, src, off, length, to)
+		return result(err, "%d", n)
+	}
+	// Ranges that are equal by chance are rare: make them so.
+	b := p.buf[:length]
+	n, err := p.Pread(src, b, off)
+	if err != nil || n == 0 {
+		return result(err, "nothing to write")
+	}
+	if n, err = p.Pwrite(fd, b[:n], to); err != nil || p.Model {
+		return result(err, "")
+	}
+	shared, err := p.DedupeRange(fd, src, off, int64(n), to)
+	return result(err, "%d %d", n, shared)
 }
 
 // describe is what stat shows, less what file systems may choose.
