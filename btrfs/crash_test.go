@@ -243,8 +243,10 @@ func (r *recording) describe(n int) string {
 type crashDisk struct {
 	log     []blockdev.LogEntry
 	n       int
-	durable flat
-	pending []int // writes and discards that are not durable
+	base    flat
+	durable flat  // base with what is durable; nil: sure
+	sure    []int // writes and discards that are durable, unless they are in durable
+	pending []int // writes and discards that are not
 	barrier uint64
 	flushes []int
 }
@@ -279,8 +281,10 @@ func (d *crashDisk) advance(n int) {
 	d.pending = slices.DeleteFunc(d.pending, func(i int) bool {
 		e := &d.log[i]
 		sure := ended(e) && (e.Completed < d.barrier || e.Flags&blockdev.REQ_FUA != 0)
-		if sure {
+		if sure && d.durable != nil {
 			d.durable.apply(e)
+		} else if sure {
+			d.sure = append(d.sure, i)
 		}
 		return sure
 	})
@@ -289,9 +293,16 @@ func (d *crashDisk) advance(n int) {
 // lose puts what is durable on a device, and of the rest what r lets survive:
 // some writes, and of some writes a part. A super block is one unit.
 func (d *crashDisk) lose(k *kernel.Kernel, r *rand.Rand) (*blockdev.Overlay, error) {
-	dev := blockdev.NewOverlay(k, d.durable)
-	chance := []int{5, 50, 50, 95}[r.IntN(4)]
 	var keep []blockdev.LogEntry
+	disk := d.durable
+	if disk == nil {
+		disk = d.base
+		for _, i := range d.sure {
+			keep = append(keep, d.log[i])
+		}
+	}
+	dev := blockdev.NewOverlay(k, disk)
+	chance := []int{5, 50, 50, 95}[r.IntN(4)]
 	for _, i := range d.pending {
 		e := d.log[i]
 		switch {

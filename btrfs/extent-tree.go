@@ -1017,11 +1017,11 @@ func (trans *TransHandle) PinReservedExtent(start, length uint64) error {
 	return nil
 }
 
-// unpinExtentRange makes pinned space free, filling up the global reserve
-// first.
+// unpinExtentRange takes pins back, filling up the global reserve first. Only
+// with returnFreeSpace the space can be allocated again.
 //
 //kernel:fs/btrfs/extent-tree.c unpin_extent_range
-func (fsInfo *FsInfo) unpinExtentRange(start, end uint64) {
+func (fsInfo *FsInfo) unpinExtentRange(start, end uint64, returnFreeSpace bool) {
 	global := &fsInfo.globalBlockRsv
 	for start <= end {
 		blockGroup := fsInfo.lookupBlockGroup(start)
@@ -1030,7 +1030,9 @@ func (fsInfo *FsInfo) unpinExtentRange(start, end uint64) {
 			return
 		}
 		length := min(blockGroup.end(), end+1) - start
-		if err := blockGroup.ctl.add(start, length); err != nil {
+		if !returnFreeSpace {
+			// nobody allocates it
+		} else if err := blockGroup.ctl.add(start, length); err != nil {
 			fsInfo.k.WARN_ON(true, "pinned extent %d of %d bytes is free already", start, length)
 		}
 		start += length
@@ -1076,12 +1078,14 @@ func (trans *TransHandle) finishExtentCommit() {
 			}
 		}
 		unpin.ClearExtentDirty(start, end)
-		fsInfo.unpinExtentRange(start, end)
+		fsInfo.unpinExtentRange(start, end, true)
 		fsInfo.k.CondResched()
 	}
 }
 
-// destroyPinnedExtent takes back the pins of a dead transaction.
+// destroyPinnedExtent takes back the pins of a dead transaction. The super
+// block on the device still reaches what was pinned, and file data is written
+// out after an abort, too: the space stays out of the allocator's sight.
 //
 //kernel:fs/btrfs/disk-io.c btrfs_destroy_pinned_extent
 func (fsInfo *FsInfo) destroyPinnedExtent(transaction *Transaction) {
@@ -1092,7 +1096,7 @@ func (fsInfo *FsInfo) destroyPinnedExtent(transaction *Transaction) {
 			return
 		}
 		unpin.ClearExtentDirty(start, end)
-		fsInfo.unpinExtentRange(start, end)
+		fsInfo.unpinExtentRange(start, end, false)
 	}
 }
 
