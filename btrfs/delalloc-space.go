@@ -53,7 +53,6 @@ type dataState struct {
 
 	delallocBytes    kernel.AtomicInt64
 	orderedAlive     kernel.AtomicInt64 // leak detector
-	dataErrno        kernel.AtomicInt32 // of data that was lost since the last sync of everything; 0: none
 	delallocBlockRsv BlockRsv
 
 	delayedIputLock kernel.SpinMutex

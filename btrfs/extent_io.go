@@ -682,7 +682,7 @@ func (epd *extentPageData) writepageDelalloc(page *mm.Page, wbc *mm.WritebackCon
 		}
 		started, written, err := inode.runDelallocRange(page, delallocStart, delallocEnd)
 		if err != nil {
-			inode.setWriteError(err)
+			inode.Mapping.SetError(err)
 			return false, nrWritten, err
 		}
 		pageStarted = pageStarted || started
@@ -778,7 +778,7 @@ func (epd *extentPageData) extentWritepage(page *mm.Page, wbc *mm.WritebackContr
 //
 //kernel:none the done: label of __extent_writepage
 func (epd *extentPageData) writepageFailed(page *mm.Page, err error) {
-	epd.inode.setWriteError(err)
+	epd.inode.Mapping.SetError(err)
 	page.SetError()
 	page.SetWriteback()
 	page.EndWriteback()
@@ -874,7 +874,7 @@ func endBioExtentWritepage(bio *blockdev.Bio) {
 	if bio.Err != nil {
 		inode.root.fsInfo.err("write error: root %d ino %d off %d length %d",
 			inode.root.Objectid(), inode.location.Objectid, dbio.fileOffset, dbio.len())
-		inode.setWriteError(bio.Err)
+		inode.Mapping.SetError(bio.Err)
 		for _, page := range dbio.pages {
 			page.ClearUptodate()
 			page.SetError()

@@ -592,17 +592,6 @@ func (trans *TransHandle) addPendingCsums(list []*OrderedSum) error {
 	return nil
 }
 
-// setWriteError keeps an error of writing data for the next fsync of the file,
-// and for the next sync of everything.
-//
-//kernel:include/linux/pagemap.h mapping_set_error
-func (inode *Inode) setWriteError(err error) {
-	inode.Mapping.SetError(err)
-	if errno, ok := err.(unix.Errno); ok && errno != 0 {
-		inode.root.fsInfo.dataErrno.CompareAndSwap(0, int32(errno))
-	}
-}
-
 // finishOrderedFn runs in a worker.
 //
 //kernel:fs/btrfs/inode.c finish_ordered_fn @v3.12
@@ -706,7 +695,7 @@ out:
 		}
 	}
 	if err != nil {
-		inode.setWriteError(err)
+		inode.Mapping.SetError(err)
 	}
 	inode.RemoveOrderedExtent(ordered)
 	ordered.PutOrderedExtent()

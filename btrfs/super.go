@@ -313,9 +313,7 @@ func (fsInfo *FsInfo) remountReadWrite() error {
 	return fsInfo.startPreRwMount()
 }
 
-// SyncFs starts the write-out, and, if wait, commits what there is. It fails
-// also if data was lost since the last time: the files that it belongs to have
-// kept the error for their own fsync.
+// SyncFs starts the write-out, and, if wait, commits what there is.
 //
 //kernel:fs/btrfs/super.c btrfs_sync_fs
 func (superOps) SyncFs(sb *vfs.SuperBlock, wait bool) error {
@@ -329,9 +327,6 @@ func (superOps) SyncFs(sb *vfs.SuperBlock, wait bool) error {
 		err = trans.Commit()
 	} else if err == unix.ENOENT {
 		err = nil // nothing changed since the last commit
-	}
-	if errno := fsInfo.dataErrno.Swap(0); errno != 0 && err == nil {
-		err = unix.Errno(errno)
 	}
 	return err
 }

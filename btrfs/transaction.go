@@ -707,6 +707,11 @@ func (trans *TransHandle) Abort(err error) {
 	}
 	if !fsInfo.fsState.TestAndSet(BTRFS_FS_STATE_TRANS_ABORTED) {
 		fsInfo.err("transaction %d aborted (errno=%d, %s): the file system is read-only now", trans.Transid, int(errno), errno.Error())
+		if fsInfo.sb != nil {
+			// The kernel does this for tree blocks only (set_btree_ioerr); what
+			// the transaction held is as lost when it was the super block.
+			fsInfo.sb.SetWbErr(errno)
+		}
 	}
 	trans.transaction.abortedErrno.CompareAndSwap(0, int32(errno))
 	fsInfo.setFsError()

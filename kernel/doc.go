@@ -57,4 +57,5 @@
 //	held.go lockdep.go class.go           who holds what; the lock order graph
 //	list.go rbtree.go xarray.go           include/linux/list.h, lib/rbtree.c, lib/xarray.c
 //	atomic.go pool.go                     atomics, reference counts, free lists
+//	errseq.go                             lib/errseq.c
 package kernel

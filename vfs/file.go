@@ -41,6 +41,7 @@ type File struct {
 	count    kernel.AtomicInt64
 	pos      kernel.AtomicInt64  // written under posLock
 	accesses kernel.AtomicUint32 // see FileAccessed
+	sbErr    kernel.AtomicUint32 // up to where syncfs has reported sb.wbErr
 	posLock  kernel.Mutex
 }
 

@@ -121,6 +121,11 @@ type Inode struct {
 	sbEntry kernel.Entry[Inode] // sb.inodes; sb.inodeListLock
 }
 
+// SetWbErr keeps an error of writing the inode's pages for syncfs.
+//
+//kernel:none part of mapping_set_error of include/linux/pagemap.h; the mm.Host method
+func (inode *Inode) SetWbErr(err error) { inode.Sb.SetWbErr(err) }
+
 // ISize is the file size; safe without locks.
 //
 //kernel:none mirrors i_size_read of include/linux/fs.h; also the mm.Host method

@@ -67,6 +67,7 @@ type SuperBlock struct {
 	nrInodeLRU    kernel.AtomicInt64
 
 	entry       kernel.Entry[SuperBlock] // v.supers; v.sbLock
+	wbErr       kernel.Errseq            // lost writes, for syncfs
 	remounting  kernel.AtomicBool        // going read-only: no new writers
 	removeCount kernel.AtomicInt64       // unlinked inodes that are still open
 
@@ -87,6 +88,18 @@ func (sb *SuperBlock) SetFlags(bits MountFlags) { sb.flags.Or(uint64(bits)) }
 //
 //kernel:none accessor
 func (sb *SuperBlock) ClearFlags(bits MountFlags) { sb.flags.And(^uint64(bits)) }
+
+// SetWbErr records that something could not be written: each open file's next
+// syncfs returns it, on a file system that is read-only by now as well.
+//
+//kernel:none mirrors errseq_set of s_wb_err
+func (sb *SuperBlock) SetWbErr(err error) {
+	errno, ok := err.(unix.Errno)
+	if !ok {
+		errno = unix.EIO
+	}
+	sb.wbErr.Set(errno)
+}
 
 // IsRdonly: mounted read-only.
 //

@@ -76,7 +76,9 @@ func (v *VFS) Sync() {
 	}
 }
 
-// Syncfs writes everything of the file system that fd is in.
+// Syncfs writes everything of the file system that fd is in. It returns also,
+// once for each open file, that something was lost before: the flusher may have
+// tried to write it in vain.
 //
 //kernel:none mirrors system call syncfs
 func (p *Process) Syncfs(fd int) error {
@@ -87,8 +89,15 @@ func (p *Process) Syncfs(fd int) error {
 	defer file.fput()
 	sb := file.Path.Dentry.Sb
 	sb.SUmount.RLock()
-	defer sb.SUmount.RUnlock()
-	return sb.SyncFilesystem()
+	err := sb.SyncFilesystem()
+	sb.SUmount.RUnlock()
+	since := file.sbErr.Load()
+	lost := sb.wbErr.CheckAndAdvance(&since)
+	file.sbErr.Store(since)
+	if err == nil {
+		err = lost
+	}
+	return err
 }
 
 //kernel:fs/sync.c do_fsync

@@ -29,6 +29,7 @@ const (
 type Host interface {
 	MarkInodeDirtyPages() // __mark_inode_dirty(inode, I_DIRTY_PAGES)
 	ISize() int64         // i_size_read
+	SetWbErr(err error)   // errseq_set(&inode->i_sb->s_wb_err, err)
 }
 
 // AddressSpaceOperations is what a file system does for the page cache.
@@ -180,12 +181,16 @@ func (mapping *AddressSpace) NrPages() uint64 { return uint64(mapping.Pages.Len(
 //kernel:include/linux/fs.h mapping_tagged
 func (mapping *AddressSpace) Tagged(tag kernel.XAMark) bool { return mapping.Pages.Marked(tag) }
 
-// SetError keeps an error of an asynchronous write for the next sync.
+// SetError keeps an error of an asynchronous write for the next sync of the
+// file, and of its whole file system.
 //
 //kernel:include/linux/pagemap.h mapping_set_error
 func (mapping *AddressSpace) SetError(err error) {
+	if err == nil {
+		return
+	}
+	mapping.Host.SetWbErr(err)
 	switch err {
-	case nil:
 	case unix.ENOSPC:
 		mapping.flags.Or(1 << AS_ENOSPC)
 	default:

@@ -132,6 +132,7 @@ func (fs *fakeFS) startFlusher() {
 }
 
 func (fs *fakeFS) MarkInodeDirtyPages() { fs.marked.Add(1) }
+func (*fakeFS) SetWbErr(error)          {}
 func (fs *fakeFS) ISize() int64         { return fs.size.Load() }
 
 func (fs *fakeFS) io(f func()) {

@@ -18,6 +18,7 @@ type baseFS struct {
 }
 
 func (fs *baseFS) MarkInodeDirtyPages() { fs.dirtied++ }
+func (*baseFS) SetWbErr(error)          {}
 func (fs *baseFS) ISize() int64         { return 100 * PAGE_SIZE }
 
 // TestBaseOps: with the defaults a file reads as zeros and stays dirty.
