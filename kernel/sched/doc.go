@@ -36,6 +36,25 @@
 // threads have ended and the kernel threads sleep (not on a lock). What is left
 // is unwound by a panic during which all primitives do nothing.
 //
+// # Strategies
+//
+//	Random, Sticky, PCT   random walks, with and without inertia; priorities (sample.go)
+//	POS                   partial order sampling: the best of the samplers
+//	DFS                   all schedules of at most so many preemptions (dfs.go)
+//	DPOR                  one schedule of each partial order (dpor.go)
+//	Replay                the base order with forced switches (base.go)
+//
+// A program says by Explore what is explored; outside, the base order rules.
+// What a run did is told by Switches and Choices, its difference from the base
+// order, which Replay takes. Order is a hash of the run's partial order: runs
+// with the same hash differ only in the order of operations that commute.
+//
+// Which operations conflict is what the primitives say: the same object, for
+// page flags the same bit, and not two reads. Atomics are no scheduling points
+// and not in the partial order: a proof by DFS or DPOR is one about what the
+// primitives guard. Data that tasks share must be guarded by them; the race
+// detector says whether they are.
+//
 // # Exploring
 //
 // A Scheduler with Options.Keep serves one machine after the other, without

@@ -77,6 +77,9 @@ func (s *Scheduler) Sleep(ns int64) {
 //
 //go:norace
 func (s *Scheduler) yield(t *Task) {
+	if s.o.Stacks {
+		t.stack = stackOf()
+	}
 	if !raceMode {
 		n := s.pick()
 		if n == t {
@@ -113,6 +116,7 @@ func (s *Scheduler) answer() int { return s.ret }
 func (s *Scheduler) pick() *Task {
 	for !s.halt && s.report == nil {
 		s.enabled = s.enabled[:0]
+		s.look++
 		for i := 0; i < len(s.ready); {
 			t := s.ready[i]
 			if t.gated && !s.open(t) {
@@ -121,6 +125,7 @@ func (s *Scheduler) pick() *Task {
 				}
 			} else {
 				s.enabled = append(s.enabled, t)
+				t.seen = s.look
 			}
 			i++
 		}
@@ -128,19 +133,21 @@ func (s *Scheduler) pick() *Task {
 			break
 		}
 		var t *Task
-		switch len(s.enabled) {
-		case 0:
+		switch n := len(s.enabled); {
+		case n == 0:
 			if !s.idle() {
 				return nil
 			}
 			continue
-		case 1:
+		case !s.explore:
+			t = s.Base()
+		case n == 1 && len(s.alarms) == 0:
 			t = s.enabled[0]
-			if len(s.alarms) > 0 {
-				t = s.o.Strategy.Pick(s)
-			}
 		default:
 			t = s.o.Strategy.Pick(s)
+			if !s.halt && t != s.Base() {
+				s.deviate(t)
+			}
 		}
 		if s.halt {
 			break
@@ -149,7 +156,7 @@ func (s *Scheduler) pick() *Task {
 			s.goOff()
 			continue
 		}
-		if !raceMode && s.o.Invariant != nil && !s.holds() {
+		if !raceMode && s.explore && s.o.Invariant != nil && !s.holds() {
 			break
 		}
 		if s.steps++; s.steps > s.o.MaxSteps {
@@ -158,9 +165,14 @@ func (s *Scheduler) pick() *Task {
 		}
 		s.now += stepTime
 		t.steps++
+		s.lastKey, s.lastStep = t.key, t.steps
 		s.mix(uint64(t.t.ID), uint64(t.op.Obj)<<16|uint64(t.op.Bit)<<8|uint64(t.op.Kind))
+		if s.o.Order && s.explore {
+			s.order.add(t, t.op)
+			s.log = append(s.log, step{t.t.ID, t.born, t.op})
+		}
 		if s.o.Trace {
-			s.trace = append(s.trace, Event{t.t.ID, t.t.Name, t.op})
+			s.record(t)
 		}
 		return t
 	}
@@ -218,11 +230,21 @@ func (s *Scheduler) Choose(n int, what string) int {
 }
 
 func (s *Scheduler) choose(n int, what string) int {
+	if !s.explore {
+		return 0
+	}
 	c := s.o.Strategy.Choose(s, n, what)
 	if c < 0 || c >= n {
 		c = 0
 	}
+	if c != 0 {
+		s.choices = append(s.choices, Choice{what, s.chosen[what], c})
+	}
+	s.chosen[what]++
 	s.mix(uint64(n), uint64(c))
+	if s.o.Order {
+		s.cur.hb = scramble(s.cur.hb + uint64(c)*0x9e3779b97f4a7c15)
+	}
 	return c
 }
 

@@ -19,8 +19,14 @@ type Options struct {
 	// HungTask is how long a task that is no kernel thread may be blocked
 	// while nothing but alarms happens. 0: 120 virtual seconds.
 	HungTask int64
-	// Trace keeps the operations of the run.
-	Trace bool
+	// Trace keeps the operations of the run; Stacks also the call stack of
+	// each, and Probe is asked at each for what else a reader wants to know. It
+	// obeys the rules of wait conditions.
+	Trace  bool
+	Stacks bool
+	Probe  func() string
+	// Order makes the hash of the run's partial order (order.go).
+	Order bool
 	// Keep keeps coroutines from run to run; Close ends them.
 	Keep bool
 	// Invariant is checked at each step. It obeys the rules of wait
@@ -70,12 +76,27 @@ type Scheduler struct {
 	now    int64
 	rest   int64 // time that passed while nothing was enabled
 
-	steps  int
-	hash   uint64
-	trace  []Event
+	steps int
+	hash  uint64
+	trace []Event
+	order order
+	log   []step // with Options.Order: the explored steps
+	look  int    // number of the pick: who is enabled carries it
+
+	explore  bool
+	lastKey  Key // who took the last step, and how many it has taken
+	lastStep int
+	switches []Switch
+	choices  []Choice
+	chosen   map[string]int // the world's choices so far, by kind
+	names    map[string]int // kernel threads so far, by name
+	nusers   int
+
 	report *kernel.Report
 	halt   bool
 	goexit bool
+
+	aborted bool
 
 	pool []*coro
 	free []*Task
@@ -86,9 +107,16 @@ type Scheduler struct {
 
 // Event is a step of a run.
 type Event struct {
-	Task int // kernel.Task.ID
-	Name string
-	Op   kernel.Op
+	Task    int // kernel.Task.ID
+	Name    string
+	Kthread bool
+	Key     Key
+	Step    int // how many the task has taken, this one included
+	Op      kernel.Op
+	Free    bool      // the strategy decided
+	Stack   []uintptr // Options.Stacks
+	Holds   []kernel.Op
+	State   string // Options.Probe
 }
 
 // New returns a scheduler whose strategy is random with the given seed.
@@ -105,7 +133,7 @@ func NewWith(o Options) *Scheduler {
 	if o.HungTask == 0 {
 		o.HungTask = 120 * kernel.Second
 	}
-	return &Scheduler{o: o, lockdep: kernel.NewLockdep()}
+	return &Scheduler{o: o, lockdep: kernel.NewLockdep(), chosen: map[string]int{}, names: map[string]int{}}
 }
 
 // Attach implements kernel.Scheduler: the scheduler forgets the machine it had
@@ -121,6 +149,15 @@ func (s *Scheduler) Attach(w *kernel.World) {
 	s.seq, s.now, s.rest = 0, epoch, 0
 	s.steps, s.hash, s.trace = 0, 0xcbf29ce484222325, s.trace[:0]
 	s.report, s.halt, s.goexit, s.req = nil, false, false, nil
+	s.aborted = false
+	s.explore, s.look, s.lastKey, s.lastStep, s.nusers = true, 0, Key{}, 0, 0
+	s.switches, s.choices = s.switches[:0], s.choices[:0]
+	clear(s.chosen)
+	clear(s.names)
+	s.log = s.log[:0]
+	if s.o.Order {
+		s.order.reset()
+	}
 }
 
 // recycle takes back the records of a machine's tasks.
@@ -142,6 +179,12 @@ func (s *Scheduler) forget(t *Task) {
 // SetInvariant changes what is checked at each step, for instance once the
 // machine has a file system to check.
 func (s *Scheduler) SetInvariant(f func() error) { s.o.Invariant = f }
+
+// SetStrategy changes the strategy for the runs to come.
+func (s *Scheduler) SetStrategy(st Strategy) { s.o.Strategy = st }
+
+// FreshLockdep forgets the lock orders of earlier runs.
+func (s *Scheduler) FreshLockdep() { s.lockdep = kernel.NewLockdep() }
 
 // Strategy returns the strategy.
 func (s *Scheduler) Strategy() Strategy { return s.o.Strategy }
@@ -166,7 +209,10 @@ func (s *Scheduler) Running() *Task { return s.cur }
 func (s *Scheduler) AlarmSet() bool { return len(s.alarms) > 0 }
 
 // Abort ends the run early, as a success. For strategies.
-func (s *Scheduler) Abort() { s.halt = true }
+func (s *Scheduler) Abort() { s.halt, s.aborted = true, true }
+
+// Aborted reports whether the strategy ended the last run early.
+func (s *Scheduler) Aborted() bool { return s.aborted }
 
 // Close ends the coroutines that Options.Keep kept.
 func (s *Scheduler) Close() { s.drain() }

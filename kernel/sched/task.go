@@ -17,16 +17,25 @@ type Task struct {
 	timedOut bool
 	ended    bool
 	place    int // in ready
+	seen     int // Scheduler.look when it was last found enabled
 	steps    int
-	since    int64 // Scheduler.rest when it fell asleep
+	key      Key
+	born     int       // see step
+	hb       uint64    // hash of what its last step comes behind
+	stack    []uintptr // where it announced op
+	since    int64     // Scheduler.rest when it fell asleep
 	alarm    kernel.Alarm
 
 	next, prev *Task // in sleepers
 	in         *sleepList
 
 	// Prio is for strategies; it is 0 when the task is created.
-	Prio uint64
+	Prio  uint64
+	drawn int // POS: Prio is that of this step
 }
+
+// Key returns the task's name in tokens.
+func (t *Task) Key() Key { return t.key }
 
 // ID returns the task's number.
 func (t *Task) ID() int { return t.t.ID }
@@ -57,8 +66,18 @@ func (s *Scheduler) newTask(kt *kernel.Task) *Task {
 // admit makes a new task one of those that can be picked.
 func (s *Scheduler) admit(t *Task) {
 	s.all = append(s.all, t)
-	if !s.w.Kthread(t.t) {
+	if s.w.Kthread(t.t) {
+		t.key = Key{t.t.Name, s.names[t.t.Name]}
+		s.names[t.t.Name]++
+	} else {
+		t.key = Key{N: s.nusers}
+		s.nusers++
 		s.users++
+	}
+	t.born = len(s.log)
+	t.hb = uint64(t.key.N)*0x9e3779b97f4a7c15 + uint64(len(t.key.Name))
+	if s.cur != nil {
+		t.hb += s.cur.hb // it comes behind what its maker has done
 	}
 	s.makeReady(t)
 }

@@ -4,8 +4,32 @@ package sched
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 )
+
+// record adds t's step to the trace.
+func (s *Scheduler) record(t *Task) {
+	e := Event{Task: t.t.ID, Name: t.t.Name, Kthread: s.w.Kthread(t.t), Key: t.key, Step: t.steps, Op: t.op, Free: s.explore, Stack: t.stack}
+	t.stack = nil
+	if s.o.Stacks {
+		e.Holds = t.t.Holds()
+	}
+	if s.o.Probe != nil && s.explore {
+		s.w.Peek(func() bool {
+			e.State = s.o.Probe()
+			return true
+		})
+	}
+	s.trace = append(s.trace, e)
+}
+
+// stackOf returns where the running task is, the scheduler left out.
+func stackOf() []uintptr {
+	var pcs [64]uintptr
+	n := runtime.Callers(4, pcs[:])
+	return append([]uintptr(nil), pcs[:n]...)
+}
 
 // Columns prints the steps of a run as commit messages of the kernel print
 // races: time runs downwards and each task has a column of its own.

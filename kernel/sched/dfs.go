@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package sched
+
+import (
+	"fmt"
+
+	"kbtrfs/kernel"
+)
+
+// DFS tries all schedules that cost at most Bound: to preempt a task that could
+// go on costs one, and so does a choice of the world other than 0. Who comes
+// next when a task sleeps, ends or yields is free. When it is through, Run
+// returns ErrExhausted.
+//
+// A preemption before an operation is only tried if the operation's object is
+// one that several tasks touch in some run through that place: elsewhere it is
+// the same as a preemption before the task's next operation (order.go). So a
+// place gets its alternatives when a run has shown that they matter; the
+// scheduler must be told to keep the Order.
+//
+// A place whose past has the same partial order as another's, with the same
+// task running and no more left to spend, leads to nothing new, and the run
+// ends there (Pruned).
+type DFS struct {
+	Bound  int
+	Pruned int
+
+	stack []dfsNode
+	depth int
+	begun bool
+	spent int
+	seen  map[uint64]struct{}
+	hot   map[string]bool // classes of objects that were shared in some run
+	cut   bool            // the run was pruned
+}
+
+// dfsNode is a decision of the current run.
+type dfsNode struct {
+	taken int // index of the task in Enabled, or the choice
+	n     int // how many there are
+	tried uint64
+	cost  int  // what anything but base costs
+	base  int  // the one that is free of cost
+	spent int  // before this decision
+	open  bool // all alternatives are tried
+	op    kernel.Op
+}
+
+// maxFan is how many alternatives a decision can have.
+const maxFan = 64
+
+// NewDFS returns the strategy.
+func NewDFS(bound int) *DFS {
+	return &DFS{Bound: bound, seen: map[uint64]struct{}{}, hot: map[string]bool{}}
+}
+
+// Begin implements Strategy: the deepest decision with something left to try is
+// taken differently.
+func (d *DFS) Begin(*Scheduler) bool {
+	d.depth, d.spent, d.cut = 0, 0, false
+	if !d.begun {
+		d.begun = true
+		return true
+	}
+	for n := len(d.stack); n > 0; n = len(d.stack) {
+		if c := d.untried(&d.stack[n-1]); c >= 0 {
+			d.stack[n-1].taken = c
+			d.stack[n-1].tried |= 1 << c
+			return true
+		}
+		d.stack = d.stack[:n-1]
+	}
+	return false
+}
+
+// untried returns an alternative that may still be taken, -1 if there is none.
+func (d *DFS) untried(n *dfsNode) int {
+	if !n.open || n.spent+n.cost > d.Bound {
+		return -1
+	}
+	for c := range n.n {
+		if n.tried>>c&1 == 0 {
+			return c
+		}
+	}
+	return -1
+}
+
+// decide returns what is taken at the next decision, among n of which base is
+// free and the others cost.
+func (d *DFS) decide(n, base, cost int, open bool, op kernel.Op) int {
+	if d.depth == len(d.stack) {
+		n = min(n, maxFan)
+		if base >= n {
+			base = 0
+		}
+		d.stack = append(d.stack, dfsNode{taken: base, n: n, tried: 1 << base, cost: cost, base: base, spent: d.spent, open: open, op: op})
+	}
+	node := &d.stack[d.depth]
+	d.depth++
+	if node.taken != node.base {
+		d.spent += node.cost
+	}
+	return node.taken
+}
+
+// Pick implements Strategy.
+func (d *DFS) Pick(s *Scheduler) *Task {
+	e := s.Enabled()
+	t := s.Base()
+	if len(e) == 1 {
+		return t
+	}
+	if d.depth == len(d.stack) && len(d.stack) > 0 && d.known(s) {
+		d.Pruned++
+		d.cut = true
+		s.Abort()
+		return t
+	}
+	base := 0
+	for i, x := range e {
+		if x == t {
+			base = i
+		}
+	}
+	if t == s.cur { // anything else is a preemption
+		return e[d.decide(len(e), base, 1, false, t.op)]
+	}
+	return e[d.decide(len(e), base, 0, true, t.op)]
+}
+
+// known reports whether this place has been reached before at no greater cost.
+func (d *DFS) known(s *Scheduler) bool {
+	h := s.order.sum*0x9e3779b97f4a7c15 + uint64(s.order.steps)
+	if s.cur != nil {
+		h = scramble(h + s.cur.hb) // says who runs
+	}
+	for spent := 0; spent <= d.spent; spent++ {
+		if _, ok := d.seen[h+uint64(spent)]; ok {
+			return true
+		}
+	}
+	d.seen[h+uint64(d.spent)] = struct{}{}
+	return false
+}
+
+// Choose implements Strategy.
+func (d *DFS) Choose(_ *Scheduler, n int, _ string) int {
+	return d.decide(n, 0, 1, true, kernel.Op{})
+}
+
+// End implements Strategy: places whose object turned out to be shared are
+// opened. A run that was cut short cannot tell; there all objects count whose
+// class has been shared in any run.
+func (d *DFS) End(s *Scheduler, _ *kernel.Report) {
+	for i := range d.stack {
+		n := &d.stack[i]
+		if n.open || n.op.Class == nil {
+			continue
+		}
+		if s.order.shared(n.op) {
+			n.open = true
+			d.hot[n.op.Class.Name()] = true
+		} else if d.cut && !Unlocks(n.op.Kind) && d.hot[n.op.Class.Name()] {
+			n.open = true
+		}
+	}
+}
+
+func (d *DFS) String() string { return fmt.Sprintf("dfs of at most %d preemptions", d.Bound) }

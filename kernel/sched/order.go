@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package sched
+
+import "kbtrfs/kernel"
+
+// Two runs that differ only in the order of operations that commute are the
+// same to the program: they have the same partial order, in which an operation
+// comes behind the one before it of its task and behind those on its object
+// that it does not commute with. order computes a hash of that partial order
+// step by step: each operation gets a hash of what it comes behind, and the sum
+// of these does not depend on the order in which they are added.
+//
+// Object numbers do not go into it, because they depend on the order in which
+// objects are made: an object is known by who has touched it.
+//
+// What no primitive guards (atomics, plain memory) is not in the order: runs
+// that differ in nothing else count as one.
+
+// Conflict reports whether the order of two operations of different tasks can
+// matter.
+func Conflict(a, b kernel.Op) bool {
+	return a.Obj == b.Obj && a.Obj != 0 && (a.Bit == b.Bit || a.Bit == kernel.NoBit || b.Bit == kernel.NoBit) &&
+		!(Reads(a.Kind) && Reads(b.Kind))
+}
+
+// Reads reports whether an operation leaves its object as it is for others.
+func Reads(k kernel.OpKind) bool {
+	return k == kernel.OpRead || k == kernel.OpRLock || k == kernel.OpRUnlock
+}
+
+// Unlocks reports whether an operation gives a lock back: it cannot happen
+// beside another one on the lock, but for a trylock.
+func Unlocks(k kernel.OpKind) bool { return k == kernel.OpUnlock || k == kernel.OpRUnlock }
+
+// step is an explored step of a run.
+type step struct {
+	id   int // kernel.Task.ID
+	born int // how many steps had been explored when the task was made
+	op   kernel.Op
+}
+
+// access is what an order knows of an object, or of a bit of it.
+type access struct {
+	key   uint64 // Obj<<8 | Bit, 0 for a free slot
+	epoch uint32
+	task  int32  // who touched it first
+	many  bool   // others have touched it as well
+	tried bool   // by trylock
+	w, r  uint64 // hash of the last write; sum of the reads since
+	// Of a whole object: sums over its bits.
+	bw, br uint64
+}
+
+// order is an open hash table of accesses that is emptied in no time.
+type order struct {
+	table []access
+	n     int
+	epoch uint32
+	sum   uint64
+	steps int
+}
+
+func (o *order) reset() {
+	if o.table == nil {
+		o.table = make([]access, 1024)
+	}
+	o.epoch++
+	o.n, o.sum, o.steps = 0, 0, 0
+}
+
+func scramble(h uint64) uint64 {
+	h = (h ^ h>>30) * 0xbf58476d1ce4e5b9
+	h = (h ^ h>>27) * 0x94d049bb133111eb
+	return h ^ h>>31
+}
+
+// find returns the slot of a key, nil if it is not there.
+func (o *order) find(key uint64) *access {
+	if len(o.table) == 0 {
+		return nil
+	}
+	mask := uint64(len(o.table) - 1)
+	for i := scramble(key) & mask; ; i = (i + 1) & mask {
+		a := &o.table[i]
+		if a.epoch != o.epoch {
+			return nil
+		}
+		if a.key == key {
+			return a
+		}
+	}
+}
+
+// at returns the slot of a key, made if need be.
+func (o *order) at(key uint64, task int32) *access {
+	if a := o.find(key); a != nil {
+		if a.task != task {
+			a.many = true
+		}
+		return a
+	}
+	if o.n*2 >= len(o.table) {
+		old, epoch := o.table, o.epoch
+		o.table = make([]access, 2*len(old))
+		o.epoch = 1
+		for _, a := range old {
+			if a.epoch == epoch {
+				a.epoch = 1
+				*o.slot(a.key) = a
+			}
+		}
+	}
+	o.n++
+	a := o.slot(key)
+	*a = access{key: key, epoch: o.epoch, task: task}
+	return a
+}
+
+// slot returns the free slot for a key that is not there.
+func (o *order) slot(key uint64) *access {
+	mask := uint64(len(o.table) - 1)
+	i := scramble(key) & mask
+	for o.table[i].epoch == o.epoch {
+		i = (i + 1) & mask
+	}
+	return &o.table[i]
+}
+
+// add enters an operation of t.
+func (o *order) add(t *Task, op kernel.Op) {
+	o.steps++
+	h := t.hb*0x9e3779b97f4a7c15 + uint64(op.Kind)<<8 + uint64(op.Bit) + 1
+	if op.Obj == 0 {
+		t.hb = scramble(h)
+		o.sum += t.hb
+		return
+	}
+	id := int32(t.t.ID)
+	key := uint64(op.Obj)<<8 | uint64(kernel.NoBit)
+	if op.Bit != kernel.NoBit {
+		o.at(key|1<<63, id) // the bit first: the table may move
+		bit := o.at(uint64(op.Obj)<<8|uint64(op.Bit), id)
+		all := o.find(key | 1<<63)
+		h += bit.w + 3*all.w
+		if Reads(op.Kind) {
+			t.hb = scramble(h)
+			bit.r += t.hb
+			all.br += t.hb
+		} else {
+			h += 5*bit.r + 7*all.r
+			t.hb = scramble(h)
+			all.bw += t.hb - bit.w
+			all.br -= bit.r
+			bit.w, bit.r = t.hb, 0
+			bit.tried = bit.tried || op.Kind == kernel.OpTryLock
+		}
+		o.sum += t.hb
+		return
+	}
+	all := o.at(key|1<<63, id)
+	h += 3*all.w + 11*all.bw
+	if Reads(op.Kind) {
+		t.hb = scramble(h)
+		all.r += t.hb
+	} else {
+		h += 7*all.r + 13*all.br
+		t.hb = scramble(h)
+		all.w, all.r = t.hb, 0
+	}
+	all.tried = all.tried || op.Kind == kernel.OpTryLock
+	o.sum += t.hb
+}
+
+// shared reports whether several tasks have touched what op touches, so that
+// its place among the steps of others can matter. An unlock is as good as its
+// task's next operation unless somebody tries the lock.
+func (o *order) shared(op kernel.Op) bool {
+	if op.Obj == 0 {
+		return false
+	}
+	whole := o.find(uint64(op.Obj)<<8 | uint64(kernel.NoBit) | 1<<63)
+	a := whole
+	if op.Bit != kernel.NoBit {
+		a = o.find(uint64(op.Obj)<<8 | uint64(op.Bit))
+		if a != nil && !a.many && whole != nil && whole.many && whole.w+whole.r != 0 {
+			a = whole // somebody looked at all bits at once
+		}
+	}
+	if a == nil || !a.many {
+		return false
+	}
+	return !Unlocks(op.Kind) || a.tried
+}
+
+// Order returns the hash of the run's partial order, as far as it was explored.
+func (s *Scheduler) Order() uint64 { return s.order.sum }
+
+// OrderSteps returns how many steps of the run were explored.
+func (s *Scheduler) OrderSteps() int { return s.order.steps }
