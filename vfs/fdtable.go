@@ -16,9 +16,27 @@ const nrOpenMax = 1 << 16
 //kernel:none the static part of struct files_struct
 func (f *filesStruct) init(v *VFS) {
 	f.lock.Init(v.class.filesLock)
+	f.users.Set(1)
 	f.table.Store(&fdtable{fd: make([]kernel.AtomicPointer[File], 64)})
 	f.used = make([]uint64, 1)
 	f.cloexec = make([]uint64, 1)
+}
+
+// put drops a process's use of the table; the last one closes the files.
+//
+//kernel:fs/file.c put_files_struct
+func (f *filesStruct) put() {
+	if !f.users.DecAndTest() {
+		return
+	}
+	for fd := range len(f.table.Load().fd) {
+		f.lock.Lock()
+		file := f.take(fd)
+		f.lock.Unlock()
+		if file != nil {
+			file.fput()
+		}
+	}
 }
 
 // fget finds an open file and takes a reference; nil when there is none. The file may be closed between the look and the reference: then
@@ -248,7 +266,7 @@ func (p *Process) Dup3(oldfd, newfd, flags int) (int, error) {
 	if file == nil {
 		return -1, unix.EBADF
 	}
-	f := &p.files
+	f := p.files
 	f.lock.Lock()
 	f.expand(newfd)
 	old := f.table.Load().fd[newfd].Load()
@@ -272,7 +290,7 @@ func (p *Process) Dup3(oldfd, newfd, flags int) (int, error) {
 //
 //kernel:fs/fcntl.c do_fcntl
 func (p *Process) Fcntl(fd, cmd, arg int) (int, error) {
-	f := &p.files
+	f := p.files
 	switch cmd {
 	case unix.F_DUPFD, unix.F_DUPFD_CLOEXEC:
 		return p.dupFrom(fd, arg, cmd == unix.F_DUPFD_CLOEXEC)

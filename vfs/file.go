@@ -68,10 +68,11 @@ type fdtable struct {
 	fd []kernel.AtomicPointer[File]
 }
 
-// filesStruct is the descriptor table with its lock.
+// filesStruct is the descriptor table with its lock. Threads share one.
 //
 //kernel:none mirrors struct files_struct of include/linux/fdtable.h
 type filesStruct struct {
+	users   kernel.Refcount
 	lock    kernel.SpinMutex
 	table   kernel.AtomicPointer[fdtable]
 	used    []uint64 // bitmap of descriptors taken or reserved; lock

@@ -15,7 +15,7 @@ import (
 type Process struct {
 	V      *VFS
 	cred   kernel.AtomicPointer[Cred]
-	files  filesStruct
+	files  *filesStruct
 	umask  kernel.AtomicUint32
 	exited kernel.AtomicBool
 
@@ -40,7 +40,7 @@ func (v *VFS) NewProcess(cred Cred) *Process {
 
 //kernel:fs/fs_struct.c copy_fs_struct
 func (v *VFS) newProcess(cred *Cred, umask uint32, root, pwd Path) *Process {
-	p := &Process{V: v}
+	p := &Process{V: v, files: &filesStruct{}}
 	p.cred.Store(cred)
 	p.umask.Store(umask)
 	p.fsLock.Init(v.class.fsLock)
@@ -58,7 +58,7 @@ func (p *Process) Fork() *Process {
 	root, pwd := p.root.Load().Get(), p.pwd.Load().Get()
 	p.fsLock.Unlock()
 	child := p.V.newProcess(p.cred.Load(), p.umask.Load(), root, pwd)
-	f, g := &p.files, &child.files
+	f, g := p.files, child.files
 	f.lock.Lock()
 	old := f.table.Load()
 	table := &fdtable{fd: make([]kernel.AtomicPointer[File], len(old.fd))}
@@ -76,21 +76,15 @@ func (p *Process) Fork() *Process {
 	return child
 }
 
-// Exit closes everything. The process must not be used afterwards; a second Exit does nothing.
+// Exit closes everything, but for open files that another thread shares. The process must not be used afterwards; a second Exit does
+// nothing.
 //
 //kernel:fs/file.c exit_files
 func (p *Process) Exit() {
 	if p.exited.Swap(true) {
 		return
 	}
-	for fd := range len(p.files.table.Load().fd) {
-		p.files.lock.Lock()
-		file := p.files.take(fd)
-		p.files.lock.Unlock()
-		if file != nil {
-			file.fput()
-		}
-	}
+	p.files.put()
 	p.pwd.Load().Put()
 	p.root.Load().Put()
 }

@@ -272,3 +272,45 @@ func (p *Process) Lremovexattr(name, attr string) error {
 func (p *Process) Fremovexattr(fd int, attr string) error {
 	return p.withFile(fd, func(path Path) error { return p.removexattr(path, attr) })
 }
+
+// withPathAt calls fn with the place that a name relative to an open directory stands for.
+//
+//kernel:none what the at variants of the xattr calls share
+func (p *Process) withPathAt(dirfd int, name string, atFlags int, fn func(Path) error) error {
+	path, err := p.PathAt(dirfd, name, atFlags)
+	if err != nil {
+		return err
+	}
+	defer path.Put()
+	return fn(path)
+}
+
+// Setxattrat is Setxattr relative to an open directory; AT_SYMLINK_NOFOLLOW and AT_EMPTY_PATH in atFlags.
+//
+//kernel:none mirrors system call setxattrat of Linux 6.13
+func (p *Process) Setxattrat(dirfd int, name string, atFlags int, attr string, value []byte, flags int) error {
+	return p.withPathAt(dirfd, name, atFlags, func(path Path) error { return p.setxattr(path, attr, value, flags) })
+}
+
+// Getxattrat is Getxattr relative to an open directory.
+//
+//kernel:none mirrors system call getxattrat of Linux 6.13
+func (p *Process) Getxattrat(dirfd int, name string, atFlags int, attr string, buf []byte) (n int, err error) {
+	err = p.withPathAt(dirfd, name, atFlags, func(path Path) (err error) { n, err = p.getxattr(path, attr, buf); return err })
+	return n, err
+}
+
+// Listxattrat is Listxattr relative to an open directory.
+//
+//kernel:none mirrors system call listxattrat of Linux 6.13
+func (p *Process) Listxattrat(dirfd int, name string, atFlags int, buf []byte) (n int, err error) {
+	err = p.withPathAt(dirfd, name, atFlags, func(path Path) (err error) { n, err = p.listxattr(path, buf); return err })
+	return n, err
+}
+
+// Removexattrat is Removexattr relative to an open directory.
+//
+//kernel:none mirrors system call removexattrat of Linux 6.13
+func (p *Process) Removexattrat(dirfd int, name string, atFlags int, attr string) error {
+	return p.withPathAt(dirfd, name, atFlags, func(path Path) error { return p.removexattr(path, attr) })
+}

@@ -38,8 +38,8 @@ func cmdElsewhere(c *call) int {
 	return c.fail("not built into ktest")
 }
 
-// mountFlags translates -o; what is left over is for the file system.
-func mountFlags(opts []string) (flags, clear vfs.MountFlags, data string) {
+// MountFlags translates options of mount -o; what is left over is for the file system.
+func MountFlags(opts []string) (flags, clear vfs.MountFlags, data string) {
 	var rest []string
 	for _, list := range opts {
 		for o := range strings.SplitSeq(list, ",") {
@@ -120,7 +120,7 @@ func cmdMount(c *call) int {
 			}
 		}
 	}
-	flags, _, data := mountFlags(list)
+	flags, _, data := MountFlags(list)
 	dev, dir := names[0], names[len(names)-1]
 	if len(names) == 1 { // mount -o remount DIR or DEV
 		if flags&unix.MS_REMOUNT == 0 {

@@ -177,7 +177,7 @@ func (r *caseRun) run() error {
 	if _, err := r.m.Mkfs(TestDev, append(strings.Fields(r.o.MkfsOptions), TestDev)); err != nil {
 		return setupError{fmt.Errorf("mkfs: %w", err)}
 	}
-	flags, _, data := mountFlags([]string{strings.TrimPrefix(strings.TrimSpace(r.o.MountOptions), "-o ")})
+	flags, _, data := MountFlags([]string{strings.TrimPrefix(strings.TrimSpace(r.o.MountOptions), "-o ")})
 	if err := r.m.Mount(r.m.root, TestDev, TestDir, r.m.Kind.Name, flags, data); err != nil {
 		return setupError{fmt.Errorf("mounting the test device: %w", err)}
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kbtrfs/blockdev"
+	"kbtrfs/kernel"
 	"kbtrfs/xfstests-lite/bash"
 )
 
@@ -44,7 +45,7 @@ func Shell(ctx context.Context, o ShellOptions) (status int, err error) {
 	}
 	m := NewMachine(MachineOptions{Kind: o.Kind})
 	m.prefixes = []string{ScratchMnt}
-	flags, _, data := mountFlags([]string{o.MountOptions})
+	flags, _, data := MountFlags([]string{o.MountOptions})
 	s := newSession(ctx, m, dir)
 	err = m.Run(func() error {
 		readOnly := flags&unix.MS_RDONLY != 0
@@ -52,7 +53,7 @@ func Shell(ctx context.Context, o ShellOptions) (status int, err error) {
 			return fmt.Errorf("%s: %s", o.Image, openText(err))
 		}
 		if err := m.Mount(m.root, ScratchDev, ScratchMnt, m.Kind.Name, flags, data); err != nil {
-			return m.mountError(o.Image, err)
+			return MountError(m.K, m.Kind.Name, o.Image, err)
 		}
 		proc := s.newProc()
 		sh := bash.New(bash.Options{World: proc, Dir: wd, Name: o.Name, Args: o.Args, Cache: s.cache, Ctx: s.ctx,
@@ -73,7 +74,7 @@ func Shell(ctx context.Context, o ShellOptions) (status int, err error) {
 		proc.Exit()
 		return nil
 	})
-	if lost := m.lostWrites(); lost != "" && err == nil {
+	if lost := LostWrites(m.K); lost != "" && err == nil {
 		err = fmt.Errorf("%s: the last changes are lost: %s", o.Image, lost)
 	}
 	for _, w := range m.newWarnings() {
@@ -83,10 +84,10 @@ func Shell(ctx context.Context, o ShellOptions) (status int, err error) {
 	return status, err
 }
 
-// lostWrites tells from the log whether the device or the file system gave up on writes; calls that do not report
+// LostWrites tells from a machine's log whether the device or the file system gave up on writes; calls that do not report
 // errors, such as sync(2), leave no other sign.
-func (m *Machine) lostWrites() string {
-	for _, l := range m.K.Dmesg() {
+func LostWrites(k *kernel.Kernel) string {
+	for _, l := range k.Dmesg() {
 		if strings.Contains(l, "WRITE error at sector") || strings.Contains(l, "forced readonly") {
 			return l
 		}
@@ -105,13 +106,13 @@ func openText(err error) string {
 	return errText(err)
 }
 
-// mountError adds what the file system has printed about it.
-func (m *Machine) mountError(image string, err error) error {
+// MountError words why an image cannot be mounted, with what the file system has printed about it.
+func MountError(k *kernel.Kernel, fstype, image string, err error) error {
 	why := errText(err)
 	if err == unix.EINVAL {
-		why = "no " + m.Kind.Name + " file system, or a bad mount option"
+		why = "no " + fstype + " file system, or a bad mount option"
 	}
-	log := m.K.Dmesg()
+	log := k.Dmesg()
 	if len(log) > 0 {
 		return fmt.Errorf("%s: cannot be mounted: %s (%s)", image, why, log[len(log)-1])
 	}

@@ -10,5 +10,6 @@ func commands() []*command {
 		dumpTreeCommand,
 		shCommand,
 		runCommand,
+		mountCommand,
 	}
 }

@@ -37,6 +37,7 @@ var layers = map[string][]string{
 	"workqueue":          {"kernel"},
 	"vfs":                {"kernel", "kernel/mm", "blockdev"},
 	"vfs/memfs":          {"kernel", "kernel/mm", "vfs"},
+	"vfs/fuse":           {"kernel", "vfs"},
 	"vfs/vfstest":        {"kernel", "kernel/mm", "vfs", "vfs/memfs"}, // for tests
 	"btrfs/oracle":       {"vfs"},                                     // for tests
 	"btrfs/disk":         {},

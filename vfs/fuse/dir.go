@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package fuse
+
+import (
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"kbtrfs/vfs"
+)
+
+// entry tells the host of the file that name stands for in p's directory.
+func (s *Server) entry(p *vfs.Process, name string, out *fuse.EntryOut) error {
+	path, err := p.PathAt(unix.AT_FDCWD, name, unix.AT_SYMLINK_NOFOLLOW)
+	if err != nil {
+		return err
+	}
+	return s.entryOf(path, out)
+}
+
+// entryOf tells the host of the file at path, whose references it takes over.
+func (s *Server) entryOf(path vfs.Path, out *fuse.EntryOut) error {
+	st, err := path.Stat()
+	if err != nil {
+		path.Put()
+		return err
+	}
+	fillAttr(&out.Attr, &st)
+	out.NodeId = s.nodes.told(path).id
+	out.SetEntryTimeout(entryTimeout)
+	out.SetAttrTimeout(attrTimeout)
+	return nil
+}
+
+// Lookup finds a name. One that is not there is told as node 0, which the host
+// may remember.
+func (s *Server) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	return s.as(h, 0, func(p *vfs.Process, _ *node) error {
+		err := s.entry(p, name, out)
+		if err == unix.ENOENT {
+			out.SetEntryTimeout(entryTimeout)
+			return nil
+		}
+		return err
+	})
+}
+
+// Forget takes back n look-ups of a node.
+func (s *Server) Forget(id, n uint64) { s.nodes.forget(id, n) }
+
+// What a new file's creator must not have: CAP_FSETID would let it keep the
+// setgid bit of a group that it is not in.
+const creator = 1 << vfs.CAP_FSETID
+
+// Mknod makes a file, device, pipe or socket.
+func (s *Server) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
+	return s.as(&in.InHeader, creator, func(p *vfs.Process, _ *node) error {
+		if err := p.Mknod(name, in.Mode, decodeDev(in.Rdev)); err != nil {
+			return err
+		}
+		return s.entry(p, name, out)
+	})
+}
+
+// Mkdir makes a directory.
+func (s *Server) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
+	return s.as(&in.InHeader, creator, func(p *vfs.Process, _ *node) error {
+		if err := p.Mkdir(name, in.Mode); err != nil {
+			return err
+		}
+		return s.entry(p, name, out)
+	})
+}
+
+// Symlink makes a symbolic link.
+func (s *Server) Symlink(_ <-chan struct{}, h *fuse.InHeader, target, name string, out *fuse.EntryOut) fuse.Status {
+	return s.as(h, creator, func(p *vfs.Process, _ *node) error {
+		if err := p.Symlink(target, name); err != nil {
+			return err
+		}
+		return s.entry(p, name, out)
+	})
+}
+
+// Readlink reads a symbolic link.
+func (s *Server) Readlink(_ <-chan struct{}, h *fuse.InHeader) (target []byte, code fuse.Status) {
+	code = s.as(h, 0, func(p *vfs.Process, _ *node) error {
+		text, err := p.Readlinkat(unix.AT_FDCWD, "")
+		target = []byte(text)
+		return err
+	})
+	return target, code
+}
+
+// Unlink removes a name of a file.
+func (s *Server) Unlink(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
+	return s.as(h, 0, func(p *vfs.Process, _ *node) error { return p.Unlink(name) })
+}
+
+// Rmdir removes an empty directory.
+func (s *Server) Rmdir(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
+	return s.as(h, 0, func(p *vfs.Process, _ *node) error { return p.Rmdir(name) })
+}
+
+// withNode calls fn with a descriptor (O_PATH) of a second node of a request.
+func (s *Server) withNode(p *vfs.Process, id uint64, fn func(fd int) error) error {
+	n := s.nodes.get(id)
+	if n == nil {
+		return unix.ESTALE
+	}
+	fd, err := p.OpenPath(n.path, unix.O_PATH)
+	if err != nil {
+		return err
+	}
+	err = fn(fd)
+	p.Close(fd)
+	return err
+}
+
+// Rename is renameat2.
+func (s *Server) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName string) fuse.Status {
+	return s.as(&in.InHeader, 0, func(p *vfs.Process, _ *node) error {
+		if in.Newdir == in.NodeId {
+			return p.Renameat2(unix.AT_FDCWD, oldName, unix.AT_FDCWD, newName, uint(in.Flags))
+		}
+		return s.withNode(p, in.Newdir, func(fd int) error {
+			return p.Renameat2(unix.AT_FDCWD, oldName, fd, newName, uint(in.Flags))
+		})
+	})
+}
+
+// Link makes another name of a file.
+func (s *Server) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
+	return s.as(&in.InHeader, 0, func(p *vfs.Process, _ *node) error {
+		err := s.withNode(p, in.Oldnodeid, func(fd int) error {
+			return p.Linkat(fd, "", unix.AT_FDCWD, name, unix.AT_EMPTY_PATH)
+		})
+		if err != nil {
+			return err
+		}
+		return s.entry(p, name, out)
+	})
+}
+
+// OpenDir opens a directory for reading.
+func (s *Server) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	return s.as(&in.InHeader, 0, func(p *vfs.Process, n *node) error {
+		fd, err := p.OpenPath(n.path, unix.O_RDONLY|unix.O_DIRECTORY)
+		out.Fh = uint64(fd)
+		return err
+	})
+}
+
+// ReleaseDir closes a directory.
+func (s *Server) ReleaseDir(in *fuse.ReleaseIn) { s.p.Close(int(in.Fh)) }
+
+// readdirBatch is how many entries are read at a time; a page of the host's
+// takes about as many.
+const readdirBatch = 64
+
+// readdir reads entries from in.Offset on until add has no more room.
+func (s *Server) readdir(p *vfs.Process, in *fuse.ReadIn, add func(d *vfs.Dirent) bool) error {
+	fd := int(in.Fh)
+	if _, err := p.Lseek(fd, int64(in.Offset), unix.SEEK_SET); err != nil {
+		return err
+	}
+	var buf [readdirBatch]vfs.Dirent
+	for {
+		n, err := p.Getdents(fd, buf[:])
+		if n <= 0 {
+			return err
+		}
+		for i := range buf[:n] {
+			if !add(&buf[i]) {
+				return nil
+			}
+		}
+	}
+}
+
+// ReadDir lists names.
+func (s *Server) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	return status(s.readdir(s.p, in, func(d *vfs.Dirent) bool { return out.AddDirEntry(direntOf(d)) }))
+}
+
+// ReadDirPlus lists names and tells the host of each file.
+func (s *Server) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	return s.as(&in.InHeader, 0, func(p *vfs.Process, _ *node) error {
+		return s.readdir(p, in, func(d *vfs.Dirent) bool {
+			e := out.AddDirLookupEntry(direntOf(d))
+			if e == nil {
+				return false
+			}
+			if d.Name != "." && d.Name != ".." {
+				// A file that has gone meanwhile is listed without node.
+				if s.entry(p, d.Name, e) != nil {
+					*e = fuse.EntryOut{}
+				}
+			}
+			return true
+		})
+	})
+}
+
+func direntOf(d *vfs.Dirent) fuse.DirEntry {
+	return fuse.DirEntry{Mode: uint32(d.Type) << 12, Name: d.Name, Ino: d.Ino, Off: uint64(d.Off)}
+}
+
+// FsyncDir makes a directory durable.
+func (s *Server) FsyncDir(c <-chan struct{}, in *fuse.FsyncIn) fuse.Status { return s.Fsync(c, in) }

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package fuse
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"kbtrfs/vfs"
+)
+
+// Options say how the mount looks to the host.
+type Options struct {
+	Source   string  // the device that mount(8) and df show
+	Flags    uintptr // MS_* of the host's mount; ignored without root, where fusermount3 decides
+	ReadOnly bool
+}
+
+// Server is a mount that is served. It implements go-fuse's RawFileSystem;
+// what it does not answer the host is told not to ask again (ENOSYS).
+type Server struct {
+	fuse.RawFileSystem
+	p     *vfs.Process // whose threads run requests; its descriptors are the file handles
+	root  vfs.Path
+	nodes *nodeTable
+	creds sync.Map // credKey to *vfs.Cred
+
+	mu   sync.Mutex
+	idle []*vfs.Process // mu; threads
+
+	dir    string
+	direct bool // mounted by ourselves, not by fusermount3
+	fuse   *fuse.Server
+}
+
+// maxWrite bounds a read or write of the host.
+const maxWrite = 1 << 20
+
+// Mount mounts the root file system of v on the host's directory dir. The mount
+// answers as soon as Serve runs, and keeps v in use until Serve returns.
+func Mount(v *vfs.VFS, dir string, o Options) (*Server, error) {
+	p := v.NewProcess(*vfs.RootCred)
+	p.Umask(0) // the host has applied the caller's
+	s := &Server{RawFileSystem: fuse.NewDefaultRawFileSystem(), p: p, root: p.RootPath(), dir: dir}
+	s.nodes = newNodeTable(s.root.Get())
+	fo := &fuse.MountOptions{
+		FsName: o.Source, Name: "ktest", MaxWrite: maxWrite, MaxBackground: 64, Options: []string{"default_permissions"},
+		ExtraCapabilities: fuse.CAP_INIT_EXT | fuse.CAP_DIRECT_IO_ALLOW_MMAP | fuse.CAP_ATOMIC_O_TRUNC | fuse.CAP_READDIRPLUS_AUTO,
+		PanicHandler:      s.recovered, Logger: log.New(io.Discard, "", 0),
+		EnableSymlinkCaching: true,
+	}
+	at := dir
+	if os.Geteuid() == 0 {
+		// Type "fuse" and not "fuse.ktest", options as given: what mount(2) offers and go-fuse does not.
+		fd, err := mountDirect(dir, o)
+		if err != nil {
+			s.release()
+			return nil, err
+		}
+		s.direct, at = true, fmt.Sprintf("/dev/fd/%d", fd)
+	} else if o.ReadOnly {
+		fo.Options = append(fo.Options, "ro")
+	}
+	server, err := fuse.NewServer(s, at, fo)
+	if err != nil {
+		if s.direct {
+			unix.Unmount(dir, unix.MNT_DETACH)
+		}
+		s.release()
+		return nil, fmt.Errorf("%s: %w", dir, errors.New(strings.TrimSpace(err.Error())))
+	}
+	s.fuse = server
+	return s, nil
+}
+
+// mountDirect mounts dir and returns the connection.
+func mountDirect(dir string, o Options) (int, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return -1, fmt.Errorf("%s: %w", dir, err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return -1, fmt.Errorf("%s: %w", dir, unix.ENOTDIR)
+	}
+	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("/dev/fuse: %w", err)
+	}
+	flags := o.Flags
+	if o.ReadOnly {
+		flags |= unix.MS_RDONLY
+	}
+	data := fmt.Sprintf("fd=%d,rootmode=%o,user_id=0,group_id=0,default_permissions,allow_other,max_read=%d", fd, st.Mode&unix.S_IFMT, maxWrite)
+	if err := unix.Mount(o.Source, dir, "fuse", flags, data); err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("mounting %s: %w", dir, err)
+	}
+	return fd, nil
+}
+
+// Serve answers requests until the mount has gone, and then gives up all that
+// the host still had: files that were open, nodes that it had not forgotten.
+func (s *Server) Serve() {
+	s.fuse.Serve()
+	s.release()
+}
+
+// Unmount ends the mount. EBUSY: somebody is in it.
+func (s *Server) Unmount() error {
+	if s.direct {
+		return unix.Unmount(s.dir, 0)
+	}
+	return s.fuse.Unmount()
+}
+
+// Detach takes the mount out of the host's tree; it ends when the last program
+// has left it.
+func (s *Server) Detach() error {
+	if s.direct {
+		return unix.Unmount(s.dir, unix.MNT_DETACH)
+	}
+	return s.fuse.Unmount()
+}
+
+// release gives up nodes, threads and open files.
+func (s *Server) release() {
+	s.nodes.drain()
+	s.mu.Lock()
+	idle := s.idle
+	s.idle = nil
+	s.mu.Unlock()
+	for _, t := range idle {
+		t.Exit()
+	}
+	s.root.Put()
+	s.p.Exit()
+}
+
+// String names the file system.
+func (s *Server) String() string { return "ktest" }
+
+// recovered ends the machine that a request has oopsed; all later requests are
+// answered with EIO.
+func (s *Server) recovered(obj any) fuse.Status {
+	var err error
+	func() {
+		defer s.p.V.K.Recover(&err)
+		panic(obj)
+	}()
+	return status(err)
+}
