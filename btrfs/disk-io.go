@@ -1122,6 +1122,9 @@ func (fsInfo *FsInfo) CommitSuper() error {
 //kernel:fs/btrfs/disk-io.c close_ctree
 func (fsInfo *FsInfo) CloseCtree() error {
 	fsInfo.fsFlags.Set(BTRFS_FS_CLOSING_START)
+	if fsInfo.fsState.Test(BTRFS_FS_STATE_ERROR) {
+		fsInfo.destroyAllOrderedExtents()
+	}
 	for _, w := range []*workqueue.Workers{fsInfo.workers, fsInfo.submitWorkers, fsInfo.endioWriteWorkers} {
 		w.Flush()
 	}
@@ -1148,6 +1151,28 @@ func (fsInfo *FsInfo) CloseCtree() error {
 	fsInfo.freeBlockGroups()
 	fsInfo.releaseAllExtentBuffers()
 	return err
+}
+
+// destroyAllOrderedExtents ends what was begun and, on a file system that is
+// read-only after an error, nobody writes any more: an ordered extent holds its
+// inode.
+//
+//kernel:fs/btrfs/disk-io.c btrfs_destroy_all_ordered_extents
+func (fsInfo *FsInfo) destroyAllOrderedExtents() {
+	var roots []*Root
+	fsInfo.orderedRootLock.Lock()
+	for root := range fsInfo.orderedRoots.All() {
+		roots = append(roots, root)
+	}
+	fsInfo.orderedRootLock.Unlock()
+	for _, root := range roots {
+		root.orderedExtentLock.Lock()
+		for ordered := range root.orderedExtents.All() {
+			ordered.flags.Set(BTRFS_ORDERED_IOERR)
+		}
+		root.orderedExtentLock.Unlock()
+	}
+	fsInfo.WaitOrderedRoots(-1)
 }
 
 // freeRootPointers lets go of all trees.
