@@ -508,13 +508,13 @@ func watchdog(workers []*corruptor) (stop func()) {
 
 // TestCorruptImages damages two file systems, one made by this code and one by
 // Linux, in each of some thousand ways. KTEST_CORRUPT is how many;
-// KTEST_CORRUPT_SEED plays one seed.
+// KTEST_CORRUPT_SEED is the first seed, and without KTEST_CORRUPT the only one.
 func TestCorruptImages(t *testing.T) {
 	all := victims(t)
 	n := env("KTEST_CORRUPT", 3000)
 	first := uint64(0)
 	if s := env("KTEST_CORRUPT_SEED", -1); s >= 0 {
-		first, n = uint64(s), 1
+		first, n = uint64(s), env("KTEST_CORRUPT", 1)
 	} else if testing.Short() {
 		n = 300
 	}
