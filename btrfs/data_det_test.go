@@ -27,6 +27,9 @@ type detCase struct {
 	tasks []func(p *vfs.Process) error
 	// after looks at the file when all tasks have ended and everything is synced.
 	after func(data []byte) error
+
+	revert  string // commits that are taken back
+	options string // of the mount
 }
 
 func letters(c byte, n int) []byte { return bytes.Repeat([]byte{c}, n) }
@@ -217,7 +220,7 @@ func TestDataInterleavings(t *testing.T) {
 }
 
 func runDet(snapshot *blockdev.Snapshot, c *detCase, seed uint64) error {
-	k := kernel.New(kernel.Options{Scheduler: sched.New(seed), Seed: seed})
+	k := kernel.New(kernel.Options{Scheduler: sched.New(seed), Seed: seed, Params: map[string]string{"btrfs.revert": c.revert}})
 	var fail error
 	note := func(err error) {
 		if err != nil && fail == nil {
@@ -228,7 +231,7 @@ func runDet(snapshot *blockdev.Snapshot, c *detCase, seed uint64) error {
 		dev := blockdev.NewOverlay(k, snapshot)
 		v := vfs.New(k, mm.Options{LimitBytes: 1 << 20})
 		note(v.RegisterFilesystem(btrfs.Type))
-		if err := v.MountRoot("btrfs", vfs.Source{Name: "disk", Dev: dev, KeepDev: true}, 0, ""); err != nil {
+		if err := v.MountRoot("btrfs", vfs.Source{Name: "disk", Dev: dev, KeepDev: true}, 0, c.options); err != nil {
 			note(err)
 			return
 		}

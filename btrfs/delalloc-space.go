@@ -38,6 +38,7 @@ const (
 	BTRFS_INODE_DELALLOC_META_RESERVED = iota // delallocBlockRsv holds this inode's item; ILock
 	BTRFS_INODE_IN_DELALLOC_LIST              // on root.delallocInodes; delallocLock
 	BTRFS_INODE_FLUSH_ON_CLOSE                // was truncated to nothing: see Release
+	BTRFS_INODE_READDIO_NEED_LOCK             // direct reads take i_mutex: truncate waits for the others
 )
 
 // dataState is what the data path keeps in FsInfo.
@@ -65,6 +66,9 @@ type dataState struct {
 
 	dataBios   kernel.Pool[dataBio]
 	writeState kernel.Pool[bufferedWrite]
+	dios       kernel.Pool[directIO]
+	dips       kernel.Pool[dioPrivate]
+	dioClass   *kernel.LockClass
 }
 
 // initDataState makes the locks of the data path. Which space the delalloc
@@ -82,6 +86,9 @@ func (fsInfo *FsInfo) initDataState() {
 	fsInfo.orderedWaitClass = k.Class("ordered extent")
 	fsInfo.dataBios.Init(k)
 	fsInfo.writeState.Init(k)
+	fsInfo.dios.Init(k)
+	fsInfo.dips.Init(k)
+	fsInfo.dioClass = k.Class("direct I/O")
 	fsInfo.delallocBlockRsv.init(fsInfo, BTRFS_BLOCK_RSV_DELALLOC)
 }
 
@@ -219,7 +226,21 @@ func (inode *Inode) delallocReleaseMetadata(numBytes uint64) {
 	}
 }
 
-// delallocReleaseSpace undoes checkDataFreeSpace and delallocReserveMetadata.
+// delallocReserveSpace is checkDataFreeSpace and delallocReserveMetadata.
+//
+//kernel:fs/btrfs/delalloc-space.c btrfs_delalloc_reserve_space
+func (inode *Inode) delallocReserveSpace(numBytes uint64) error {
+	if err := inode.checkDataFreeSpace(numBytes); err != nil {
+		return err
+	}
+	err := inode.delallocReserveMetadata(numBytes)
+	if err != nil {
+		inode.freeReservedDataSpace(numBytes)
+	}
+	return err
+}
+
+// delallocReleaseSpace undoes delallocReserveSpace.
 //
 //kernel:fs/btrfs/delalloc-space.c btrfs_delalloc_release_space
 func (inode *Inode) delallocReleaseSpace(numBytes uint64) {

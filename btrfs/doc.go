@@ -45,6 +45,7 @@
 //	space-info.go block-rsv.go delalloc-space.go  promises of space: ENOSPC comes in time
 //	extent-io-tree.go extent_map.go         state bits and cached extents of a file
 //	extent_io.go ordered-data.go file.go inode.go file-item.go  data
+//	direct-io.go                            O_DIRECT
 //	compression.go lzo.go                   reading compressed extents
 //	inode_namei.go dir-item.go inode-item.go inode-map.go orphan.go xattr.go ioctl.go  names and attributes
 //	tree-checker.go                         what may be in a tree block

@@ -579,28 +579,35 @@ func (dbio *dataBio) reportPage(i int) {
 		disk.Crc32c(dbio.pages[i].Data), dbio.sum(i), fsInfo.NumCopies(dbio.logical, dbio.len()))
 }
 
-// repairPage reads page i from the other copies until one is right, and writes
-// that over the copies that were not. It runs in a worker, or in the reader; the
-// page is locked, so nobody sees what is tried.
+// repairPage looks for a right copy of page i. It runs in a worker, or in the
+// reader; the page is locked, so nobody sees what is tried.
+//
+//kernel:none repair_one_sector for a sector of a page
+func (dbio *dataBio) repairPage(i int) bool {
+	offset := uint64(i) * pageSize
+	return dbio.inode.repairOneSector(dbio.pages[i].Data, dbio.fileOffset+offset, dbio.logical+offset,
+		func() bool { return dbio.checkPage(i) == nil })
+}
+
+// repairOneSector reads a sector from the copies there are until one is good,
+// and writes that over those that were not.
 //
 //kernel:fs/btrfs/bio.c repair_one_sector
-func (dbio *dataBio) repairPage(i int) bool {
-	inode := dbio.inode
+func (inode *Inode) repairOneSector(buf []byte, offset, logical uint64, good func() bool) bool {
 	fsInfo := inode.root.fsInfo
-	logical := dbio.logical + uint64(i)*pageSize
-	copies := fsInfo.NumCopies(logical, pageSize)
+	length := uint64(len(buf))
+	copies := fsInfo.NumCopies(logical, length)
 	if copies < 2 {
 		return false
 	}
-	page := dbio.pages[i]
 	var bad []int
 	for mirror := 1; mirror <= copies; mirror++ {
-		if fsInfo.readMirror(page.Data, logical, mirror) != nil || dbio.checkPage(i) != nil {
+		if fsInfo.readMirror(buf, logical, mirror) != nil || !good() {
 			bad = append(bad, mirror)
 			continue
 		}
 		for _, mirror := range bad {
-			fsInfo.repairIOFailure(inode, dbio.fileOffset+uint64(i)*pageSize, page.Data, logical, mirror)
+			fsInfo.repairIOFailure(inode, offset, buf, logical, mirror)
 		}
 		return true
 	}

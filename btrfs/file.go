@@ -81,7 +81,9 @@ func (inode *Inode) dirtyPages(pages []*mm.Page, pos int64, writeBytes int, noRe
 	tree := &inode.ioTree
 	endPos := pos + int64(writeBytes)
 
-	if !noReserve && tree.TestRangeBit(start, end, EXTENT_DELALLOC, true, *cached) &&
+	if fsInfo := inode.root.fsInfo; fsInfo.reverted(revertDioReserveLeak) || fsInfo.reverted(revertDontCleanDirtyPages) {
+		inode.setExtentDelallocBeforeDontCleanDirtyPages(start, end, noReserve, cached)
+	} else if !noReserve && tree.TestRangeBit(start, end, EXTENT_DELALLOC, true, *cached) &&
 		!tree.TestRangeBit(start, end, EXTENT_NORESERVE, false, *cached) {
 		inode.delallocReleaseSpace(length)
 	} else {
@@ -537,7 +539,13 @@ func (inode *Inode) preparePages(pages []*mm.Page, pos int64, writeBytes int, fo
 // somebody who does not own the range.
 //
 //kernel:fs/btrfs/file.c lock_and_cleanup_extent
-func (inode *Inode) lockAndCleanupExtent(pages []*mm.Page, pos int64, cached **ExtentState) (start, end uint64, err error) {
+func (inode *Inode) lockAndCleanupExtent(pages []*mm.Page, pos int64, cached **ExtentState) (start, end uint64, locked bool, err error) {
+	switch fsInfo := inode.root.fsInfo; {
+	case fsInfo.reverted(revertDioReserveLeak):
+		return inode.lockAndCleanupExtentBeforeDioReserveLeak(pages, pos, cached)
+	case fsInfo.reverted(revertDontCleanDirtyPages):
+		return inode.lockAndCleanupExtentBeforeDontCleanDirtyPages(pages, pos, cached)
+	}
 	start = alignDown(uint64(pos), pageSize)
 	end = start + uint64(len(pages))*pageSize - 1
 	inode.ioTree.LockExtentBits(start, end, 0, cached)
@@ -547,12 +555,12 @@ func (inode *Inode) lockAndCleanupExtent(pages []*mm.Page, pos int64, cached **E
 		dropPages(pages)
 		inode.StartOrderedExtent(ordered, true)
 		ordered.PutOrderedExtent()
-		return start, end, unix.EAGAIN
+		return start, end, false, unix.EAGAIN
 	}
 	for _, page := range pages {
 		setPageExtentMapped(page)
 	}
-	return start, end, nil
+	return start, end, true, nil
 }
 
 // checkCanNocow reports how many of the bytes from pos on can be written when
@@ -631,11 +639,12 @@ func (inode *Inode) bufferedWrite(i *mm.IovIter, pos int64) (written int, err er
 		state.cached = nil
 		cached := &state.cached
 		var lockStart, lockEnd uint64
+		locked := false
 		for {
 			if err = inode.preparePages(pages, pos, writeBytes, forceUptodate); err != nil {
 				break
 			}
-			if lockStart, lockEnd, err = inode.lockAndCleanupExtent(pages, pos, cached); err != unix.EAGAIN {
+			if lockStart, lockEnd, locked, err = inode.lockAndCleanupExtent(pages, pos, cached); err != unix.EAGAIN {
 				break
 			}
 		}
@@ -665,7 +674,9 @@ func (inode *Inode) bufferedWrite(i *mm.IovIter, pos int64) (written int, err er
 		if dirty > 0 {
 			inode.dirtyPages(pages[:dirty], pos, copied, noReserve, cached)
 		}
-		inode.ioTree.UnlockExtentCached(lockStart, lockEnd, cached)
+		if locked {
+			inode.ioTree.UnlockExtentCached(lockStart, lockEnd, cached)
+		}
 		dropPages(pages)
 
 		mm.BalanceDirtyPagesRatelimited(inode.Mapping)
@@ -705,10 +716,20 @@ func (dataFops) Release(vinode *vfs.Inode, file *vfs.File) error {
 //kernel:fs/btrfs/file.c btrfs_file_read_iter
 func (dataFops) ReadIter(iocb *vfs.Kiocb, iter *mm.IovIter) (int, error) {
 	file := iocb.File
+	direct := 0
+	if iocb.Flags&vfs.IOCB_DIRECT != 0 {
+		n, err := I(file.Inode).directRead(iocb, iter)
+		iocb.Pos += int64(n)
+		if err != nil || iter.Count() == 0 || iocb.Pos >= file.Inode.ISize() {
+			file.FileAccessed()
+			return n, err
+		}
+		direct = n
+	}
 	n, err := mm.GenericFileRead(&file.Ra, file.Mapping, iocb.Pos, iter)
 	iocb.Pos += int64(n)
 	file.FileAccessed()
-	return n, err
+	return direct + n, err
 }
 
 // WriteIter is write(2).
@@ -736,22 +757,20 @@ func (dataFops) WriteIter(iocb *vfs.Kiocb, iter *mm.IovIter) (int, error) {
 	inode.updateTimeForWrite()
 
 	pos := iocb.Pos
-	if start, size := alignDown(uint64(pos), pageSize), uint64(inode.ISize()); start > size {
-		if err := inode.contExpand(size, start); err != nil {
-			inode.IMutex.Unlock()
-			return 0, err
-		}
+	if err := inode.expandTo(pos); err != nil {
+		inode.IMutex.Unlock()
+		return 0, err
 	}
-	written, err := inode.bufferedWrite(iter, pos)
+	written := 0
+	if iocb.Flags&vfs.IOCB_DIRECT != 0 {
+		written, err = inode.directWrite(iter, pos)
+	} else {
+		written, err = inode.bufferedWrite(iter, pos)
+	}
 	if written > 0 {
 		iocb.Pos = pos + int64(written)
 	}
 	inode.IMutex.Unlock()
-	if written > 0 && iocb.Flags&vfs.IOCB_DIRECT != 0 {
-		if err := inode.flushAndForget(pos, iocb.Pos-1); err != nil {
-			return 0, err
-		}
-	}
 	// fsync must find this change although it is in no transaction yet.
 	inode.setLastTransWrite()
 	if written > 0 {
@@ -760,16 +779,13 @@ func (dataFops) WriteIter(iocb *vfs.Kiocb, iter *mm.IovIter) (int, error) {
 	return 0, err
 }
 
-// flushAndForget writes a range and drops it from the page cache: what O_DIRECT
-// comes to on a file with checksums, whose data must not change between summing
-// and writing.
+// expandTo makes the file a hole up to the block of pos, if it ends before that.
 //
-//kernel:none the buffered end of btrfs_direct_write
-func (inode *Inode) flushAndForget(start, end int64) error {
-	if err := mm.FilemapWriteAndWaitRange(inode.Mapping, start, end); err != nil {
-		return err
+//kernel:none the btrfs_cont_expand of btrfs_file_aio_write
+func (inode *Inode) expandTo(pos int64) error {
+	if start, size := alignDown(uint64(pos), pageSize), uint64(inode.ISize()); start > size {
+		return inode.contExpand(size, start)
 	}
-	mm.InvalidateMappingPages(inode.Mapping, uint64(start)>>pageShift, uint64(end)>>pageShift)
 	return nil
 }
 

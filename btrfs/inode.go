@@ -1137,7 +1137,10 @@ func (inode *Inode) setsize(newsize int64) error {
 	}
 	inode.ISizeWrite(newsize)
 	mm.TruncatePagecache(inode.Mapping, newsize)
-	inode.inodeDioWait()
+	// Direct writes take i_mutex themselves, reads would never stop coming.
+	inode.runtimeFlags.Set(BTRFS_INODE_READDIO_NEED_LOCK)
+	inode.DioWait()
+	inode.runtimeFlags.Clear(BTRFS_INODE_READDIO_NEED_LOCK)
 
 	err = inode.truncate()
 	if err != nil && inode.Nlink() > 0 {
@@ -1156,11 +1159,6 @@ func (inode *Inode) setsize(newsize int64) error {
 	}
 	return err
 }
-
-// inodeDioWait waits for direct I/O that began before i_size was lowered.
-//
-//kernel:fs/inode.c inode_dio_wait
-func (inode *Inode) inodeDioWait() { inode.Inode.DioWait() }
 
 // truncate removes the items behind i_size, as many transactions as that takes,
 // and the orphan item in the last one.

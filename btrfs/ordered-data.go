@@ -181,8 +181,20 @@ func (t *OrderedInodeTree) insert(k *kernel.Kernel, entry *OrderedExtent) {
 // start..start+diskLen are reserved for it. typ is one of the NOCOW, PREALLOC,
 // COMPRESSED flags or btrfsOrderedRegular.
 //
-//kernel:fs/btrfs/ordered-data.c __btrfs_add_ordered_extent @v3.12
+//kernel:fs/btrfs/ordered-data.c btrfs_add_ordered_extent @v3.12
 func (inode *Inode) AddOrderedExtent(fileOffset, start, length, diskLen uint64, typ int, compressType uint8) *OrderedExtent {
+	return inode.addOrderedExtentRaw(fileOffset, start, length, diskLen, typ, false, compressType)
+}
+
+// addOrderedExtentDio starts the life of an ordered extent without pages.
+//
+//kernel:fs/btrfs/ordered-data.c btrfs_add_ordered_extent_dio @v3.12
+func (inode *Inode) addOrderedExtentDio(fileOffset, start, length uint64, typ int) {
+	inode.addOrderedExtentRaw(fileOffset, start, length, length, typ, true, disk.BTRFS_COMPRESS_NONE)
+}
+
+//kernel:fs/btrfs/ordered-data.c __btrfs_add_ordered_extent @v3.12
+func (inode *Inode) addOrderedExtentRaw(fileOffset, start, length, diskLen uint64, typ int, dio bool, compressType uint8) *OrderedExtent {
 	root := inode.root
 	fsInfo := root.fsInfo
 	tree := &inode.orderedTree
@@ -207,6 +219,9 @@ func (inode *Inode) AddOrderedExtent(fileOffset, start, length, diskLen uint64, 
 	entry.work.Private = entry
 	if typ != btrfsOrderedRegular {
 		entry.flags.Set(uint(typ))
+	}
+	if dio {
+		entry.flags.Set(BTRFS_ORDERED_DIRECT)
 	}
 	entry.refs.Set(1) // the tree's
 	inode.Ihold()

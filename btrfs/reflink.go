@@ -417,10 +417,11 @@ func (cl *cloner) copyInlineToPage(fileOffset uint64, fi *disk.FileExtentItem) e
 	var pages [1]*mm.Page
 	var cached *ExtentState
 	var start, end uint64
+	locked := false
 	for err := error(unix.EAGAIN); err == unix.EAGAIN; {
 		pages[0] = mm.FindOrCreatePage(inode.Mapping, fileOffset>>pageShift)
 		pages[0].WaitOnWriteback()
-		start, end, err = inode.lockAndCleanupExtent(pages[:], int64(fileOffset), &cached)
+		start, end, locked, err = inode.lockAndCleanupExtent(pages[:], int64(fileOffset), &cached)
 	}
 	key := disk.Key{Offset: fileOffset}
 	err := inode.readInlineExtent(pages[0], &key, fi, cl.buf[disk.BTRFS_FILE_EXTENT_INLINE_DATA_START:])
@@ -430,7 +431,9 @@ func (cl *cloner) copyInlineToPage(fileOffset uint64, fi *disk.FileExtentItem) e
 	} else {
 		inode.delallocReleaseSpace(pageSize)
 	}
-	inode.ioTree.UnlockExtentCached(start, end, &cached)
+	if locked {
+		inode.ioTree.UnlockExtentCached(start, end, &cached)
+	}
 	dropPages(pages[:])
 	return err
 }

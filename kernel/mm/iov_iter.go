@@ -144,3 +144,20 @@ func (i *IovIter) Zero(n int) int {
 	}
 	return done
 }
+
+// Alignment is the or of the lengths of all segments, as far as the iterator
+// goes: what direct I/O looks at. Where the host program happens to have its
+// bytes is not looked at: it changes nothing for us, and would be an input that
+// no replay knows.
+//
+//kernel:lib/iov_iter.c iov_iter_alignment
+func (i *IovIter) Alignment() uint64 {
+	n := min(len(i.cur), i.count)
+	bits, left := uint64(n), i.count-n
+	for _, seg := range i.rest {
+		n = min(len(seg), left)
+		bits |= uint64(n)
+		left -= n
+	}
+	return bits
+}

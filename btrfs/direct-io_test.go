@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package btrfs_test
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand"
+	"os"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"kbtrfs/blockdev"
+	"kbtrfs/btrfs/mkfs"
+	"kbtrfs/btrfs/oracle"
+	"kbtrfs/kernel"
+	"kbtrfs/kernel/mm"
+	"kbtrfs/vfs"
+)
+
+// A file that is read and written directly and through the page cache, aligned
+// and not, cut, punched and preallocated, holds what a byte slice holds, on every
+// kind of file, and before and after a remount.
+func TestDirectModel(t *testing.T) {
+	for _, options := range []string{"", "nodatasum", "nodatacow"} {
+		t.Run("options="+options, func(t *testing.T) {
+			r := newRig(t, 256<<20, mkfs.Options{}, mm.Options{LimitBytes: 8 << 20}, options)
+			rnd := rand.New(rand.NewSource(3))
+			const size = 1 << 20
+			var model []byte
+			grow := func(n int) {
+				if n > len(model) {
+					model = append(model, make([]byte, n-len(model))...)
+				}
+			}
+			open := func() (direct, buffered int) {
+				direct, err := r.Open("/f", unix.O_RDWR|unix.O_CREAT|unix.O_DIRECT, 0o644)
+				r.must(err)
+				return direct, r.create("/f")
+			}
+			direct, buffered := open()
+			ops := 3000
+			if testing.Short() {
+				ops = 500
+			}
+			for i := range ops {
+				off, n := rnd.Intn(size), 1+rnd.Intn(40000)
+				if rnd.Intn(4) > 0 {
+					off, n = off&^4095, (n+4095)&^4095
+				}
+				what := "direct"
+				fd := direct
+				if rnd.Intn(3) == 0 {
+					fd, what = buffered, "buffered"
+				}
+				switch op := rnd.Intn(20); {
+				case op < 9:
+					data := pattern(n, int64(i))
+					r.pwrite(fd, data, int64(off))
+					grow(off + n)
+					copy(model[off:], data)
+				case op < 16:
+					buf := make([]byte, n)
+					got, err := r.Pread(fd, buf, int64(off))
+					r.must(err)
+					want := model[min(off, len(model)):min(off+n, len(model))]
+					if !bytes.Equal(buf[:got], want) {
+						t.Fatalf("op %d: %s read of %d at %d: %d bytes, want %d; first difference at %d", i, what, n, off, got, len(want), firstDifference(buf[:got], want))
+					}
+				case op == 16:
+					r.must(r.Ftruncate(fd, int64(off)))
+					grow(off)
+					model = model[:off]
+				case op == 17:
+					r.must(r.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, int64(off), int64(n)))
+					clear(model[min(off, len(model)):min(off+n, len(model))])
+				case op == 18:
+					r.must(r.Fallocate(fd, 0, int64(off), int64(n)))
+					grow(off + n)
+				case i%7 == 0:
+					r.must(r.Close(direct))
+					r.must(r.Close(buffered))
+					r.umount()
+					r.mount()
+					direct, buffered = open()
+				default:
+					r.must(r.Fsync(fd))
+				}
+			}
+			same(t, "/f", r.contents("/f"), model)
+			r.must(r.Close(direct))
+			r.must(r.Close(buffered))
+			r.umount()
+			oracle.Check(t, r.path)
+		})
+	}
+}
+
+func firstDifference(a, b []byte) int {
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return min(len(a), len(b))
+}
+
+// withDirect is withFile with O_DIRECT.
+func withDirect(p *vfs.Process, fn func(fd int) error) error {
+	fd, err := p.Open("/f", unix.O_RDWR|unix.O_DIRECT, 0)
+	if err != nil {
+		return err
+	}
+	if err := fn(fd); err != nil {
+		return err
+	}
+	return p.Close(fd)
+}
+
+func pwriteDirect(p *vfs.Process, data []byte, off int64) error {
+	return withDirect(p, func(fd int) error {
+		if n, err := p.Pwrite(fd, data, off); err != nil || n != len(data) {
+			return fmt.Errorf("direct pwrite: %d, %v", n, err)
+		}
+		return nil
+	})
+}
+
+// oneOf wants each block of a file to consist of one of the letters that were
+// written to it.
+func oneOf(blocks ...string) func(data []byte) error {
+	return func(data []byte) error {
+		if len(data) != len(blocks)*4096 {
+			return fmt.Errorf("%d bytes", len(data))
+		}
+		for i, letters := range blocks {
+			block := data[i*4096 : (i+1)*4096]
+			if bytes.IndexByte([]byte(letters), block[0]) < 0 || !bytes.Equal(block, bytes.Repeat(block[:1], 4096)) {
+				return fmt.Errorf("block %d is %q...%q, want one of %q", i, block[0], block[4095], letters)
+			}
+		}
+		return nil
+	}
+}
+
+// blocksOf makes a file of blocks of these letters and syncs it.
+func blocksOf(letters string) func(p *vfs.Process) error {
+	return func(p *vfs.Process) error {
+		for i := range len(letters) {
+			if err := pwriteAll(p, "/f", bytes.Repeat([]byte{letters[i]}, 4096), int64(i)*4096); err != nil {
+				return err
+			}
+		}
+		p.Sync()
+		return nil
+	}
+}
+
+var directCases = []detCase{
+	{
+		name:  "direct write beside buffered write",
+		setup: blocksOf("aa"),
+		tasks: []func(p *vfs.Process) error{
+			func(p *vfs.Process) error { return pwriteDirect(p, letters('b', 8192), 0) },
+			func(p *vfs.Process) error { return pwriteAll(p, "/f", letters('c', 4096), 0) },
+		},
+		after: oneOf("bc", "b"),
+	},
+	{
+		name:  "direct write beside buffered read",
+		setup: blocksOf("aa"),
+		tasks: []func(p *vfs.Process) error{
+			func(p *vfs.Process) error { return pwriteDirect(p, letters('b', 4096), 0) },
+			func(p *vfs.Process) error {
+				return withFile(p, func(fd int) error {
+					buf := make([]byte, 4096)
+					for range 2 {
+						if n, err := p.Pread(fd, buf, 0); err != nil || n != 4096 {
+							return fmt.Errorf("read %d, %v", n, err)
+						}
+						if err := oneOf("ab")(buf); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+			},
+		},
+		after: oneOf("b", "a"),
+	},
+	{
+		name:  "two direct writes",
+		setup: blocksOf("aaa"),
+		tasks: []func(p *vfs.Process) error{
+			func(p *vfs.Process) error { return pwriteDirect(p, letters('b', 8192), 0) },
+			func(p *vfs.Process) error { return pwriteDirect(p, letters('c', 8192), 4096) },
+		},
+		after: oneOf("b", "bc", "c"),
+	},
+	{
+		name:  "direct write beside truncate",
+		setup: blocksOf("aaaa"),
+		tasks: []func(p *vfs.Process) error{
+			func(p *vfs.Process) error { return pwriteDirect(p, letters('b', 8192), 4096) },
+			func(p *vfs.Process) error { return withFile(p, func(fd int) error { return p.Ftruncate(fd, 8192) }) },
+		},
+		after: func(data []byte) error {
+			if len(data) == 3*4096 { // written after it was cut
+				return oneOf("a", "b", "b")(data)
+			}
+			return oneOf("a", "ab")(data)
+		},
+	},
+	{
+		name: "direct writes into a preallocated extent",
+		setup: func(p *vfs.Process) error {
+			if err := withFile(p, func(fd int) error { return p.Fallocate(fd, 0, 0, 16384) }); err != nil {
+				return err
+			}
+			p.Sync()
+			return nil
+		},
+		tasks: []func(p *vfs.Process) error{
+			func(p *vfs.Process) error { return pwriteDirect(p, letters('b', 4096), 0) },
+			func(p *vfs.Process) error { return pwriteDirect(p, letters('c', 4096), 8192) },
+			func(p *vfs.Process) error { p.Sync(); return nil },
+		},
+		after: oneOf("b", "\x00", "c", "\x00"),
+	},
+	{
+		name:  "direct read beside truncate and buffered write",
+		setup: blocksOf("aaaa"),
+		tasks: []func(p *vfs.Process) error{
+			func(p *vfs.Process) error {
+				return withDirect(p, func(fd int) error {
+					buf := make([]byte, 16384)
+					n, err := p.Pread(fd, buf, 0)
+					if err != nil || n%4096 != 0 {
+						return fmt.Errorf("direct read %d, %v", n, err)
+					}
+					return oneOf("a", "ab", "a", "a")(append(buf[:n], letters('a', 16384-n)...))
+				})
+			},
+			func(p *vfs.Process) error { return pwriteAll(p, "/f", letters('b', 4096), 4096) },
+			func(p *vfs.Process) error { return withFile(p, func(fd int) error { return p.Ftruncate(fd, 8192) }) },
+		},
+		after: oneOf("a", "b"),
+	},
+}
+
+// Scenes of direct I/O beside everything else under many interleavings.
+func TestDirectInterleavings(t *testing.T) {
+	base := kernel.New(kernel.Options{Seed: 1})
+	mem := blockdev.NewMem(base, 16<<20)
+	if err := mkfs.Make(base, mem, mkfs.Options{NodeSize: 4096, MetaProfile: "single", AllowTiny: true}); err != nil {
+		t.Fatal(err)
+	}
+	snapshot := mem.Freeze()
+	first, seeds := uint64(1), uint64(30)
+	if testing.Short() {
+		seeds = 5
+	}
+	fmt.Sscanf(os.Getenv("KTEST_SEEDS"), "%d-%d", &first, &seeds)
+	for _, c := range directCases {
+		t.Run(c.name, func(t *testing.T) {
+			for seed := first; seed <= seeds; seed++ {
+				if err := runDet(snapshot, &c, seed); err != nil {
+					t.Fatalf("seed %d: %v", seed, err)
+				}
+			}
+		})
+	}
+}
