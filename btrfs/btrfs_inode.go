@@ -46,6 +46,7 @@ type Inode struct {
 	sequence     uint64 // NFS change attribute
 	indexCnt     uint64 // next dir index of a directory; guarded by IMutex
 	dirIndex     uint64 // index of the link this inode was created by
+	refRootID    uint64 // of a directory that stands for a subvolume: its id
 	diskISize    uint64 // i_size as of finished ordered extents; guarded by orderedTree.lock
 
 	delallocBytes      uint64 // guarded by ILock

@@ -89,14 +89,20 @@ type Root struct {
 	state     kernel.BitWord      // BTRFS_ROOT_*
 
 	dirtyEntry kernel.Entry[Root] // fsInfo.dirtyCowonlyRoots; guarded by transLock
-	rootEntry  kernel.Entry[Root]
+	rootEntry  kernel.Entry[Root] // fsInfo.deadRoots or Transaction.droppedRoots; guarded by transLock
+
+	rootItemLock     kernel.SpinMutex // rootItem.Flags, outside of a commit
+	anonDev          uint64           // st_dev of the subvolume's files
+	snapshotLock     DrewLock         // snapshots (readers) against writes that count on NOCOW (writers)
+	snapshotForceCow kernel.AtomicInt32
 
 	// Inodes and their data, owned by inode.go and ordered-data.go.
 	inodeLock         kernel.SpinMutex
 	delallocLock      kernel.SpinMutex
 	delallocInodes    kernel.List[Inode]
 	nrDelallocInodes  int
-	delallocRoot      kernel.Entry[Root] // fsInfo.delallocRoots
+	inodes            kernel.XArray[Inode] // in memory, by number; written under inodeLock
+	delallocRoot      kernel.Entry[Root]   // fsInfo.delallocRoots
 	orderedExtentLock kernel.SpinMutex
 	orderedExtents    kernel.List[OrderedExtent]
 	nrOrderedExtents  int
@@ -117,6 +123,11 @@ const (
 	BTRFS_ROOT_ORPHAN_CLEANUP
 	BTRFS_ROOT_FORCE_COW // a snapshot was taken by the commit that runs
 	BTRFS_ROOT_IN_RADIX  // fsInfo.fsRoots knows it
+	BTRFS_ROOT_ORPHAN_ITEM_INSERTED
+	BTRFS_ROOT_DEAD_TREE       // deleted before this mount
+	BTRFS_ROOT_UNFINISHED_DROP // and partly dropped
+	BTRFS_ROOT_DELETING        // btrfs_drop_snapshot has begun: nothing may change the tree
+	BTRFS_ROOT_DROPPED         // and ended: nothing of it is left
 )
 
 // Objectid is the root's number: BTRFS_FS_TREE_OBJECTID for the top-level
@@ -153,17 +164,18 @@ const (
 //
 //kernel:none mount_opt bits and the fields beside them in struct btrfs_fs_info
 type MountOptions struct {
-	ReadOnly       bool
-	NoDataSum      bool
-	NoDataCow      bool
-	NoBarrier      bool
-	Discard        bool
-	FlushOnCommit  bool
-	CommitInterval int64  // ns, 30 s by default
-	MaxInline      uint32 // bytes, 2048 by default
-	ThreadPoolSize int
-	Subvol         string
-	SubvolID       uint64
+	ReadOnly            bool
+	NoDataSum           bool
+	NoDataCow           bool
+	NoBarrier           bool
+	Discard             bool
+	FlushOnCommit       bool
+	CommitInterval      int64  // ns, 30 s by default
+	MaxInline           uint32 // bytes, 2048 by default
+	ThreadPoolSize      int
+	UserSubvolRmAllowed bool
+	Subvol              string
+	SubvolID            uint64
 }
 
 // This file is the b-tree. A tree's blocks are never changed in place on disk:

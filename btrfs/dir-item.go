@@ -162,6 +162,28 @@ func (root *Root) LookupDirIndexItem(trans *TransHandle, path *Path, dir, index 
 	return root.lookupMatchDir(trans, path, &key, []byte(name), mod)
 }
 
+// searchDirIndexItem finds the index of a name whose index is not known.
+// ENOENT: there is none.
+//
+//kernel:fs/btrfs/dir-item.c btrfs_search_dir_index_item
+func (root *Root) searchDirIndexItem(path *Path, dirid uint64, name string) (index uint64, err error) {
+	err = root.forEachItem(path, disk.Key{Objectid: dirid, Type: disk.BTRFS_DIR_INDEX_KEY}, func(key disk.Key, item []byte) error {
+		if di, ok := nextDirEntry(item, 0); ok && string(di.name(item)) == name {
+			index = key.Offset
+			return errStop
+		}
+		return nil
+	})
+	path.Release()
+	switch err {
+	case errStop:
+		return index, nil
+	case nil:
+		return 0, unix.ENOENT
+	}
+	return 0, err
+}
+
 // LookupXattr finds an extended attribute.
 //
 //kernel:fs/btrfs/dir-item.c btrfs_lookup_xattr

@@ -374,6 +374,8 @@ func (fsInfo *FsInfo) allocRoot(objectid uint64) *Root {
 	root.state.Init(k.Class("root->state"))
 	root.dirtyEntry.Init(root)
 	root.rootEntry.Init(root)
+	root.rootItemLock.Init(k.Class("root->root_item_lock"))
+	root.snapshotLock.init(k)
 	root.delallocRoot.Init(root)
 	root.orderedRoot.Init(root)
 	return root
@@ -474,20 +476,51 @@ func (fsInfo *FsInfo) globalRoot(objectid uint64) *Root {
 //
 //kernel:fs/btrfs/disk-io.c btrfs_get_root_ref
 func (fsInfo *FsInfo) ReadFsRoot(location *disk.Key) (*Root, error) {
-	if root := fsInfo.globalRoot(location.Objectid); root != nil {
+	return fsInfo.getRootRef(location.Objectid, true)
+}
+
+// getRootRef is behind ReadFsRoot; without checkRef it also finds subvolumes
+// that are deleted and not dropped yet.
+//
+//kernel:fs/btrfs/disk-io.c btrfs_get_root_ref
+func (fsInfo *FsInfo) getRootRef(objectid uint64, checkRef bool) (*Root, error) {
+	if root := fsInfo.globalRoot(objectid); root != nil {
 		return root, nil
 	}
-	if root := fsInfo.fsRoots.Load(location.Objectid); root != nil {
+	isDead := func(root *Root) bool {
+		return isFstree(root.Objectid()) && root.rootItem.Refs == 0
+	}
+	if root := fsInfo.fsRoots.Load(objectid); root != nil {
+		if checkRef && isDead(root) {
+			return nil, unix.ENOENT
+		}
 		return root, nil
 	}
-	key := disk.Key{Objectid: location.Objectid, Type: disk.BTRFS_ROOT_ITEM_KEY, Offset: ^uint64(0)}
+	key := disk.Key{Objectid: objectid, Type: disk.BTRFS_ROOT_ITEM_KEY, Offset: ^uint64(0)}
 	root, err := fsInfo.treeRoot.readTreeRoot(&key)
 	if err != nil {
 		return nil, err
 	}
-	if isFstree(root.Objectid()) && root.Objectid() != disk.BTRFS_DATA_RELOC_TREE_OBJECTID && root.rootItem.Refs == 0 {
+	if checkRef && isDead(root) {
 		root.freeExtentBuffers()
 		return nil, unix.ENOENT
+	}
+	if isFstree(root.Objectid()) {
+		checkAndInitRootItem(&root.rootItem)
+		if root.rootItem.Refs > 0 {
+			root.anonDev = fsInfo.v.GetAnonBdev()
+		}
+		path := NewPath()
+		orphan := disk.Key{Objectid: disk.BTRFS_ORPHAN_OBJECTID, Type: disk.BTRFS_ORPHAN_ITEM_KEY, Offset: objectid}
+		found, err := fsInfo.treeRoot.SearchSlot(nil, &orphan, path, 0, false)
+		path.Free()
+		if err != nil {
+			root.freeExtentBuffers()
+			return nil, err
+		}
+		if found {
+			root.state.Set(BTRFS_ROOT_ORPHAN_ITEM_INSERTED)
+		}
 	}
 	if root.Objectid() != disk.BTRFS_TREE_RELOC_OBJECTID {
 		root.state.Set(BTRFS_ROOT_SHAREABLE)
@@ -502,6 +535,18 @@ func (fsInfo *FsInfo) ReadFsRoot(location *disk.Key) (*Root, error) {
 	root.state.Set(BTRFS_ROOT_IN_RADIX)
 	fsInfo.fsRootsLock.Unlock()
 	return root, nil
+}
+
+// dropFsRoot forgets a tree.
+//
+//kernel:fs/btrfs/disk-io.c btrfs_drop_and_free_fs_root
+func (fsInfo *FsInfo) dropFsRoot(root *Root) {
+	fsInfo.fsRootsLock.Lock()
+	if root.state.TestAndClear(BTRFS_ROOT_IN_RADIX) {
+		fsInfo.fsRoots.Erase(root.Objectid())
+	}
+	fsInfo.fsRootsLock.Unlock()
+	root.freeExtentBuffers()
 }
 
 // CreateTree makes an empty tree that is not a subvolume and enters it into the
@@ -797,6 +842,9 @@ func (fsInfo *FsInfo) openCtree() (err error) {
 	if err := fsInfo.CheckFeatures(!options.ReadOnly); err != nil {
 		return err
 	}
+	if options.ReadOnly {
+		fsInfo.fsState.Set(BTRFS_FS_STATE_RO)
+	}
 	fsInfo.superForCommit = *super
 	fsInfo.generation = super.Generation
 	fsInfo.lastTransCommitted.Store(super.Generation)
@@ -886,12 +934,23 @@ func (fsInfo *FsInfo) startPreRwMount() error {
 	if err := fsInfo.rebuildFreeSpaceTree(); err != nil {
 		return err
 	}
+	if err := fsInfo.findOrphanRoots(); err != nil {
+		return err
+	}
 	return fsInfo.markQgroupsInconsistent()
 }
 
 // Threads.
 
-// cleaner runs what may wait: delayed iputs.
+// needCleanerSleep: the cleaner has no business now.
+//
+//kernel:none mirrors btrfs_need_cleaner_sleep
+func (fsInfo *FsInfo) needCleanerSleep() bool {
+	return fsInfo.fsState.Test(BTRFS_FS_STATE_RO) || fsInfo.closing()
+}
+
+// cleaner runs what may wait: delayed iputs, and dropping deleted subvolumes,
+// one after the other.
 //
 //kernel:fs/btrfs/disk-io.c cleaner_kthread
 func (fsInfo *FsInfo) cleaner(t *kernel.Task) {
@@ -901,12 +960,16 @@ func (fsInfo *FsInfo) cleaner(t *kernel.Task) {
 			return
 		}
 		fsInfo.cleanerKick.Store(false)
-		// At umount CommitSuper does it.
-		if fsInfo.closing() || !fsInfo.cleanerMutex.TryLock() {
-			continue
+		for again := true; again; {
+			// At umount CommitSuper runs the iputs, and subvolumes wait for the
+			// next mount.
+			if fsInfo.needCleanerSleep() || !fsInfo.fsFlags.Test(BTRFS_FS_OPEN) || !fsInfo.cleanerMutex.TryLock() {
+				break
+			}
+			fsInfo.RunDelayedIputs()
+			again = fsInfo.cleanOneDeletedSnapshot()
+			fsInfo.cleanerMutex.Unlock()
 		}
-		fsInfo.RunDelayedIputs()
-		fsInfo.cleanerMutex.Unlock()
 	}
 }
 

@@ -81,6 +81,7 @@ func (inode *Inode) destroyData() {
 	}
 	inode.extentTree.DropExtentMapRange(0, noOffset, false)
 	inode.ioTree.ReleaseTree()
+	inode.delFromRoot()
 }
 
 // insertInlineExtent puts the first size bytes of page into the tree.

@@ -271,6 +271,9 @@ func (root *Root) UpdateInode(trans *TransHandle, inode *Inode) error {
 	inode.fillInodeItem(trans, &item)
 	item.Encode(b)
 	root.fsInfo.MarkBufferDirty(path.Nodes[0])
+	if root.state.Test(BTRFS_ROOT_SHAREABLE) {
+		trans.UpdateRootTimes(root)
+	}
 	inode.setLastTrans(trans)
 	return nil
 }
@@ -337,12 +340,56 @@ func (fsInfo *FsInfo) Iget(ino uint64, root *Root) (*Inode, error) {
 	if vi.State()&vfs.I_NEW == 0 {
 		return inode, nil
 	}
+	root.addInode(inode)
 	if err := inode.readLockedInode(); err != nil {
 		vi.IgetFailed()
 		return nil, err
 	}
 	vi.UnlockNewInode()
 	return inode, nil
+}
+
+// addInode notes that an inode of root is in memory.
+//
+//kernel:fs/btrfs/inode.c btrfs_add_inode_to_root
+func (root *Root) addInode(inode *Inode) {
+	root.inodeLock.Lock()
+	root.inodes.Store(inode.location.Objectid, inode)
+	root.inodeLock.Unlock()
+}
+
+// delFromRoot is called when an inode is freed. With the last one of a deleted
+// subvolume the cleaner may take it.
+//
+//kernel:fs/btrfs/inode.c btrfs_del_inode_from_root
+func (inode *Inode) delFromRoot() {
+	root := inode.root
+	root.inodeLock.Lock()
+	// Its successor under the number may be there already.
+	if ino := inode.location.Objectid; root.inodes.Load(ino) == inode {
+		root.inodes.Erase(ino)
+	}
+	empty := root.inodes.Empty()
+	root.inodeLock.Unlock()
+	if empty && root.rootItem.Refs == 0 {
+		root.AddDeadRoot()
+	}
+}
+
+// findFirstInode returns the inode in memory with the smallest number from ino
+// on, with a reference.
+//
+//kernel:fs/btrfs/inode.c btrfs_find_first_inode
+func (root *Root) findFirstInode(ino uint64) *Inode {
+	root.inodeLock.Lock()
+	defer root.inodeLock.Unlock()
+	for {
+		inode := root.inodes.Find(&ino, ^uint64(0), kernel.XA_PRESENT)
+		if inode == nil || inode.Igrab() {
+			return inode
+		}
+		ino++ // it is being freed
+	}
 }
 
 // inodeByName finds what a name in dir leads to. ENOENT: no such name.
@@ -392,7 +439,10 @@ func (dir *Inode) lookupDentry(name string) (*Inode, error) {
 		}
 		return inode, nil
 	}
-	root, err := fsInfo.ReadFsRoot(&location)
+	root, err := dir.fixupTreeRootLocation(name, location.Objectid)
+	if err == unix.ENOENT {
+		return dir.newSimpleDir(location.Objectid)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -406,6 +456,64 @@ func (dir *Inode) lookupDentry(name string) (*Inode, error) {
 			return nil, err
 		}
 	}
+	return inode, nil
+}
+
+// fixupTreeRootLocation returns the subvolume that an entry of dir leads to.
+// ENOENT: it leads nowhere. A snapshot has the entries of the subvolumes in its
+// source but not the subvolumes: the references in the root tree still name the
+// source.
+//
+//kernel:fs/btrfs/inode.c fixup_tree_root_location
+func (dir *Inode) fixupTreeRootLocation(name string, objectid uint64) (*Root, error) {
+	fsInfo := dir.root.fsInfo
+	path := NewPath()
+	defer path.Free()
+	key := disk.Key{Objectid: dir.root.Objectid(), Type: disk.BTRFS_ROOT_REF_KEY, Offset: objectid}
+	found, err := fsInfo.treeRoot.SearchSlot(nil, &key, path, 0, false)
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		return nil, unix.ENOENT
+	}
+	data := path.Nodes[0].ItemData(path.Slots[0])
+	if len(data) < disk.SizeofRootRef {
+		return nil, unix.EUCLEAN
+	}
+	var ref disk.RootRef
+	ref.Decode(data)
+	if ref.Dirid != dir.location.Objectid || string(data[disk.SizeofRootRef:]) != name {
+		return nil, unix.ENOENT
+	}
+	path.Release()
+	return fsInfo.getRootRef(objectid, true)
+}
+
+// newSimpleDir makes the inode that stands for a subvolume which is not there.
+//
+//kernel:fs/btrfs/inode.c new_simple_dir
+func (dir *Inode) newSimpleDir(objectid uint64) (*Inode, error) {
+	vi := dir.Sb.NewInode()
+	if vi == nil {
+		return nil, unix.ENOMEM
+	}
+	inode := I(vi)
+	inode.root = dir.root
+	inode.refRootID = objectid
+	inode.Ino = disk.BTRFS_EMPTY_SUBVOL_DIR_OBJECTID
+	inode.location = disk.Key{Objectid: disk.BTRFS_EMPTY_SUBVOL_DIR_OBJECTID, Type: disk.BTRFS_INODE_ITEM_KEY}
+	inode.SetMode(unix.S_IFDIR | 0o755)
+	inode.SetNlink(1)
+	inode.SetUid(dir.Uid())
+	inode.SetGid(dir.Gid())
+	now := inode.CurrentTime()
+	inode.SetMtime(now)
+	inode.SetCtime(now)
+	inode.SetBtime(now)
+	inode.SetAtime(dir.Atime())
+	inode.Op, inode.Fop = simpleDirInodeOps, simpleDirFileOps
+	inode.initData()
 	return inode, nil
 }
 
@@ -509,6 +617,8 @@ func (dir *Inode) newInode(trans *TransHandle, cred *vfs.Cred, name string, mode
 		return inode, err
 	}
 
+	root.addInode(inode)
+
 	path := NewPath()
 	defer path.Free()
 	keys := []disk.Key{inode.location, {Objectid: objectid, Type: disk.BTRFS_INODE_REF_KEY, Offset: dir.location.Objectid}}
@@ -570,15 +680,27 @@ func (inode *Inode) inheritIflags(dir *Inode) {
 func (parent *Inode) addLink(trans *TransHandle, inode *Inode, name string, addBackref bool, index uint64) error {
 	root := parent.root
 	ino, parentIno := inode.location.Objectid, parent.location.Objectid
-	if addBackref {
+	location := inode.location
+	isSubvol := ino == disk.BTRFS_FIRST_FREE_OBJECTID
+	if isSubvol {
+		location = inode.root.rootKey
+		err := root.fsInfo.treeRoot.AddRootRef(trans, location.Objectid, root.Objectid(), parentIno, index, []byte(name))
+		if err != nil {
+			return err
+		}
+	} else if addBackref {
 		if err := root.InsertInodeRef(trans, name, ino, parentIno, index); err != nil {
 			return err
 		}
 	}
-	err := root.InsertDirItem(trans, name, parent, &inode.location, btrfsFileType(inode.Mode()), index)
+	err := root.InsertDirItem(trans, name, parent, &location, btrfsFileType(inode.Mode()), index)
 	if err == unix.EEXIST || err == unix.EOVERFLOW {
 		// Nothing else was changed: take the reference back.
-		if addBackref {
+		if isSubvol {
+			if _, e := root.fsInfo.treeRoot.DelRootRef(trans, location.Objectid, root.Objectid(), parentIno, []byte(name)); e != nil {
+				trans.Abort(e)
+			}
+		} else if addBackref {
 			if _, e := root.DelInodeRef(trans, name, ino, parentIno); e != nil {
 				trans.Abort(e)
 			}
@@ -801,7 +923,192 @@ func (dir *Inode) unlink(dentry *vfs.Dentry) error {
 	return err
 }
 
-// rmdir removes an empty directory. EPERM: it is a subvolume.
+// unlinkSubvol takes the name of a subvolume, or of what stands for one, out of
+// dir.
+//
+//kernel:fs/btrfs/inode.c btrfs_unlink_subvol
+func (dir *Inode) unlinkSubvol(trans *TransHandle, inode *Inode, name string) error {
+	root, treeRoot := dir.root, dir.root.fsInfo.treeRoot
+	dirIno := dir.location.Objectid
+	isStub := inode.location.Objectid == disk.BTRFS_EMPTY_SUBVOL_DIR_OBJECTID
+	objectid := inode.root.Objectid()
+	if isStub {
+		objectid = inode.refRootID
+	}
+	path := NewPath()
+	defer path.Free()
+	di, found, err := root.LookupDirItem(trans, path, dirIno, name, -1)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return unix.ENOENT
+	}
+	if di.Location.Type != disk.BTRFS_ROOT_ITEM_KEY || di.Location.Objectid != objectid {
+		return unix.EUCLEAN
+	}
+	if err := root.DeleteOneDirName(trans, path, &di); err != nil {
+		return abort(trans, err)
+	}
+	path.Release()
+
+	// The references of a stub's subvolume, if it exists, are not this entry's.
+	var index uint64
+	if isStub {
+		index, err = root.searchDirIndexItem(path, dirIno, name)
+	} else {
+		index, err = treeRoot.DelRootRef(trans, objectid, root.Objectid(), dirIno, []byte(name))
+	}
+	if err != nil {
+		return abort(trans, err)
+	}
+	di, found, err = root.LookupDirIndexItem(trans, path, dirIno, index, name, -1)
+	if err == nil && !found {
+		err = unix.ENOENT
+	}
+	if err == nil {
+		err = root.DeleteOneDirName(trans, path, &di)
+	}
+	if err != nil {
+		return abort(trans, err)
+	}
+	path.Release()
+
+	dir.ISizeWrite(max(0, dir.ISize()-int64(len(name))*2))
+	dir.IncIversion()
+	now := dir.CurrentTime()
+	dir.SetMtime(now)
+	dir.SetCtime(now)
+	if err := root.UpdateInode(trans, dir); err != nil {
+		return abort(trans, err)
+	}
+	return nil
+}
+
+// mayDestroySubvol: EPERM for the default subvolume, ENOTEMPTY for one with
+// others inside.
+//
+//kernel:fs/btrfs/inode.c may_destroy_subvol
+func (root *Root) mayDestroySubvol() error {
+	fsInfo := root.fsInfo
+	path := NewPath()
+	defer path.Free()
+	di, found, err := fsInfo.treeRoot.LookupDirItem(nil, path, fsInfo.superCopy.RootDirObjectid, "default", 0)
+	if err != nil {
+		return err
+	}
+	if found && di.Location.Objectid == root.Objectid() {
+		fsInfo.err("deleting default subvolume %d is not allowed", root.Objectid())
+		return unix.EPERM
+	}
+	path.Release()
+
+	key := disk.Key{Objectid: root.Objectid(), Type: disk.BTRFS_ROOT_REF_KEY, Offset: ^uint64(0)}
+	found, err = fsInfo.treeRoot.SearchSlot(nil, &key, path, 0, false)
+	if err != nil {
+		return err
+	}
+	if found {
+		return unix.EUCLEAN // no subvolume has that number
+	}
+	if path.Slots[0] > 0 {
+		last := path.Nodes[0].ItemKey(path.Slots[0] - 1)
+		if last.Objectid == key.Objectid && last.Type == key.Type {
+			return unix.ENOTEMPTY
+		}
+	}
+	return nil
+}
+
+// pruneDentries forgets the names of a deleted subvolume that nobody uses, and
+// with them its inodes.
+//
+//kernel:fs/btrfs/inode.c btrfs_prune_dentries
+func (root *Root) pruneDentries() {
+	for inode := root.findFirstInode(0); inode != nil; {
+		if inode.Count() > 1 {
+			inode.DPruneAliases()
+		}
+		next := inode.location.Objectid + 1
+		// DropInode drops those of a deleted subvolume at the last reference.
+		inode.Iput()
+		root.fsInfo.k.CondResched()
+		inode = root.findFirstInode(next)
+	}
+}
+
+// deleteSubvolume takes a subvolume's name away and marks it as dead. What it
+// holds is dropped by the cleaner, when the last user has gone. The i_mutex of
+// dir and of the subvolume's root directory are held.
+//
+//kernel:fs/btrfs/inode.c btrfs_delete_subvolume
+func (dir *Inode) deleteSubvolume(dentry *vfs.Dentry) error {
+	root, inode := dir.root, I(dentry.DInode())
+	fsInfo, dest := root.fsInfo, inode.root
+	treeRoot := fsInfo.treeRoot
+
+	fsInfo.subvolSem.Lock()
+	setDead := func(dead bool) {
+		dest.rootItemLock.Lock()
+		dest.rootItem.Flags &^= disk.BTRFS_ROOT_SUBVOL_DEAD
+		if dead {
+			dest.rootItem.Flags |= disk.BTRFS_ROOT_SUBVOL_DEAD
+		}
+		dest.rootItemLock.Unlock()
+	}
+	setDead(true)
+	err := func() error {
+		if err := dest.mayDestroySubvol(); err != nil {
+			return err
+		}
+		// The directory's inode, two entries, two references.
+		trans, err := root.StartTransactionFallbackGlobalRsv(5)
+		if err != nil {
+			return err
+		}
+		err = func() error {
+			if err := dir.unlinkSubvol(trans, inode, dentry.DName()); err != nil {
+				return abort(trans, err)
+			}
+			dest.RecordRootInTrans(trans)
+			dest.rootItem.DropProgress = disk.Key{}
+			dest.rootItem.DropLevel = 0
+			dest.rootItem.Refs = 0
+			if !dest.state.TestAndSet(BTRFS_ROOT_ORPHAN_ITEM_INSERTED) {
+				if err := treeRoot.InsertOrphanItem(trans, dest.Objectid()); err != nil {
+					return abort(trans, err)
+				}
+			}
+			err := trans.UUIDTreeRemove(dest.rootItem.UUID, disk.BTRFS_UUID_KEY_SUBVOL, dest.Objectid())
+			if err != nil && err != unix.ENOENT {
+				return abort(trans, err)
+			}
+			if dest.rootItem.ReceivedUUID != (disk.UUID{}) {
+				err := trans.UUIDTreeRemove(dest.rootItem.ReceivedUUID, disk.BTRFS_UUID_KEY_RECEIVED_SUBVOL, dest.Objectid())
+				if err != nil && err != unix.ENOENT {
+					return abort(trans, err)
+				}
+			}
+			return nil
+		}()
+		if e := trans.End(); err == nil {
+			err = e
+		}
+		inode.SetFlags(vfs.S_DEAD, vfs.S_DEAD)
+		return err
+	}()
+	if err != nil {
+		setDead(false)
+	}
+	fsInfo.subvolSem.Unlock()
+	if err == nil {
+		dentry.DInvalidate()
+		dest.pruneDentries()
+	}
+	return err
+}
+
+// rmdir removes an empty directory, which may be a subvolume.
 //
 //kernel:fs/btrfs/inode.c btrfs_rmdir
 func (dir *Inode) rmdir(dentry *vfs.Dentry) error {
@@ -813,18 +1120,22 @@ func (dir *Inode) rmdir(dentry *vfs.Dentry) error {
 		return unix.ENOTEMPTY
 	}
 	if inode.location.Objectid == disk.BTRFS_FIRST_FREE_OBJECTID {
-		return unix.EPERM
+		return dir.deleteSubvolume(dentry)
 	}
 	trans, err := dir.unlinkStartTrans()
 	if err != nil {
 		return err
 	}
-	err = trans.OrphanAdd(inode)
-	if err == nil {
-		err = dir.unlinkInode(trans, inode, dentry.DName())
-	}
-	if err == nil {
-		inode.ISizeWrite(0)
+	if inode.location.Objectid == disk.BTRFS_EMPTY_SUBVOL_DIR_OBJECTID {
+		err = dir.unlinkSubvol(trans, inode, dentry.DName())
+	} else {
+		err = trans.OrphanAdd(inode)
+		if err == nil {
+			err = dir.unlinkInode(trans, inode, dentry.DName())
+		}
+		if err == nil {
+			inode.ISizeWrite(0)
+		}
 	}
 	if e := trans.End(); err == nil {
 		err = e
@@ -898,16 +1209,21 @@ func (oldDir *Inode) rename(oldDentry *vfs.Dentry, newDir *Inode, newDentry *vfs
 	if root.readonly() || dest.readonly() {
 		return unix.EROFS
 	}
-	if root != dest || inode.root != root {
+	if newDir.location.Objectid == disk.BTRFS_EMPTY_SUBVOL_DIR_OBJECTID {
+		return unix.EPERM
+	}
+	// Only the link to a subvolume can go from one subvolume to another.
+	isSubvol := inode.location.Objectid == disk.BTRFS_FIRST_FREE_OBJECTID
+	if root != dest && !isSubvol {
 		return unix.EXDEV
+	}
+	if inode.location.Objectid == disk.BTRFS_EMPTY_SUBVOL_DIR_OBJECTID {
+		return unix.ENOTEMPTY
 	}
 	var newInode *Inode
 	if vi := newDentry.DInode(); vi != nil {
 		newInode = I(vi)
-		if newInode.root != root {
-			return unix.EXDEV
-		}
-		if newInode.IsDir() && newInode.ISize() > 0 {
+		if newInode.location.Objectid == disk.BTRFS_FIRST_FREE_OBJECTID || newInode.IsDir() && newInode.ISize() > 0 {
 			return unix.ENOTEMPTY
 		}
 	}
@@ -928,23 +1244,38 @@ func (oldDir *Inode) rename(oldDentry *vfs.Dentry, newDir *Inode, newDentry *vfs
 	if err != nil {
 		return err
 	}
-	// Each side: two directory items, a reference, an inode; the directories;
-	// the replaced inode with its orphan item.
-	trans, err := root.StartTransaction(13)
+	if isSubvol {
+		// The links between subvolumes stay as they are while one is made or
+		// deleted.
+		root.fsInfo.subvolSem.RLock()
+		defer root.fsInfo.subvolSem.RUnlock()
+	}
+	// Each side: two directory items, two references, an inode; the
+	// directories; the replaced inode with its orphan item.
+	trans, err := root.StartTransaction(15)
 	if err != nil {
 		return err
 	}
+	dest.RecordRootInTrans(trans)
 	err = func() error {
-		if err := dest.InsertInodeRef(trans, newName, inode.location.Objectid, newDir.location.Objectid, index); err != nil {
-			return err
+		if !isSubvol {
+			if err := dest.InsertInodeRef(trans, newName, inode.location.Objectid, newDir.location.Objectid, index); err != nil {
+				return err
+			}
 		}
 		inode.IncIversion()
 		inode.SetCtime(inode.CurrentTime())
-		if err := oldDir.unlinkInodeRaw(trans, inode, oldName); err != nil {
+		if err := oldDir.unlinkLink(trans, inode, oldName); err != nil {
 			return abort(trans, err)
 		}
 		if newInode != nil {
-			if err := newDir.unlinkInode(trans, newInode, newName); err != nil {
+			newInode.IncIversion()
+			newInode.SetCtime(newInode.CurrentTime())
+			if newInode.location.Objectid == disk.BTRFS_EMPTY_SUBVOL_DIR_OBJECTID {
+				if err := newDir.unlinkSubvol(trans, newInode, newName); err != nil {
+					return abort(trans, err)
+				}
+			} else if err := newDir.unlinkInode(trans, newInode, newName); err != nil {
 				return abort(trans, err)
 			}
 			if newInode.Nlink() == 0 {
@@ -957,6 +1288,10 @@ func (oldDir *Inode) rename(oldDentry *vfs.Dentry, newDir *Inode, newDentry *vfs
 			return abort(trans, err)
 		}
 		inode.dirIndex = index
+		if isSubvol {
+			// The root directory's own item knows nothing of its name.
+			return nil
+		}
 		if err := root.UpdateInode(trans, inode); err != nil {
 			return abort(trans, err)
 		}
@@ -967,6 +1302,17 @@ func (oldDir *Inode) rename(oldDentry *vfs.Dentry, newDir *Inode, newDentry *vfs
 	}
 	root.fsInfo.BtreeBalanceDirty()
 	return err
+}
+
+// unlinkLink takes a name out of dir, be it a file's or a subvolume's, and
+// leaves what it led to as it is.
+//
+//kernel:none the choice between btrfs_unlink_subvol and __btrfs_unlink_inode in btrfs_rename
+func (dir *Inode) unlinkLink(trans *TransHandle, inode *Inode, name string) error {
+	if inode.location.Objectid == disk.BTRFS_FIRST_FREE_OBJECTID {
+		return dir.unlinkSubvol(trans, inode, name)
+	}
+	return dir.unlinkInodeRaw(trans, inode, name)
 }
 
 // abort ends the transaction for all because it is half done, and passes the
@@ -982,14 +1328,22 @@ func abort(trans *TransHandle, err error) error {
 //
 //kernel:fs/btrfs/inode.c btrfs_rename_exchange
 func (oldDir *Inode) renameExchange(oldDentry *vfs.Dentry, newDir *Inode, newDentry *vfs.Dentry) error {
-	root := oldDir.root
+	root, dest := oldDir.root, newDir.root
 	oldInode, newInode := I(oldDentry.DInode()), I(newDentry.DInode())
 	oldName, newName := oldDentry.DName(), newDentry.DName()
-	if root.readonly() {
+	if root.readonly() || dest.readonly() {
 		return unix.EROFS
 	}
-	if newDir.root != root || oldInode.root != root || newInode.root != root {
+	oldSubvol := oldInode.location.Objectid == disk.BTRFS_FIRST_FREE_OBJECTID
+	newSubvol := newInode.location.Objectid == disk.BTRFS_FIRST_FREE_OBJECTID
+	// Two subvolumes can change places, whatever they are in.
+	if root != dest && (!oldSubvol || !newSubvol) {
 		return unix.EXDEV
+	}
+	for _, i := range []*Inode{oldInode, newInode} {
+		if i.location.Objectid == disk.BTRFS_EMPTY_SUBVOL_DIR_OBJECTID {
+			return unix.EPERM
+		}
 	}
 	oldIndex, err := newDir.SetInodeIndex()
 	if err != nil {
@@ -999,28 +1353,37 @@ func (oldDir *Inode) renameExchange(oldDentry *vfs.Dentry, newDir *Inode, newDen
 	if err != nil {
 		return err
 	}
-	trans, err := root.StartTransaction(14)
+	if oldSubvol || newSubvol {
+		root.fsInfo.subvolSem.RLock()
+		defer root.fsInfo.subvolSem.RUnlock()
+	}
+	trans, err := root.StartTransaction(18)
 	if err != nil {
 		return err
 	}
+	dest.RecordRootInTrans(trans)
 	err = func() error {
 		// In one directory the two references of an inode would meet under
 		// one key with both names for a moment, which is allowed.
-		if err := root.InsertInodeRef(trans, newName, oldInode.location.Objectid, newDir.location.Objectid, oldIndex); err != nil {
-			return err
+		if !oldSubvol {
+			if err := dest.InsertInodeRef(trans, newName, oldInode.location.Objectid, newDir.location.Objectid, oldIndex); err != nil {
+				return err
+			}
 		}
-		if err := root.InsertInodeRef(trans, oldName, newInode.location.Objectid, oldDir.location.Objectid, newIndex); err != nil {
-			return abort(trans, err)
+		if !newSubvol {
+			if err := root.InsertInodeRef(trans, oldName, newInode.location.Objectid, oldDir.location.Objectid, newIndex); err != nil {
+				return abort(trans, err)
+			}
 		}
 		now := oldDir.CurrentTime()
 		for _, i := range []*Inode{oldInode, newInode} {
 			i.IncIversion()
 			i.SetCtime(now)
 		}
-		if err := oldDir.unlinkInodeRaw(trans, oldInode, oldName); err != nil {
+		if err := oldDir.unlinkLink(trans, oldInode, oldName); err != nil {
 			return abort(trans, err)
 		}
-		if err := newDir.unlinkInodeRaw(trans, newInode, newName); err != nil {
+		if err := newDir.unlinkLink(trans, newInode, newName); err != nil {
 			return abort(trans, err)
 		}
 		if err := newDir.addLink(trans, oldInode, newName, false, oldIndex); err != nil {
@@ -1031,7 +1394,10 @@ func (oldDir *Inode) renameExchange(oldDentry *vfs.Dentry, newDir *Inode, newDen
 		}
 		oldInode.dirIndex, newInode.dirIndex = oldIndex, newIndex
 		for _, i := range []*Inode{oldInode, newInode} {
-			if err := root.UpdateInode(trans, i); err != nil {
+			if i.location.Objectid == disk.BTRFS_FIRST_FREE_OBJECTID {
+				continue
+			}
+			if err := i.root.UpdateInode(trans, i); err != nil {
 				return abort(trans, err)
 			}
 		}
@@ -1157,6 +1523,7 @@ func (inode *Inode) setattr(cred *vfs.Cred, attr *vfs.Iattr) error {
 //kernel:fs/btrfs/inode.c btrfs_getattr
 func (inode *Inode) getattr(stat *vfs.Kstat) error {
 	inode.GenericFillattr(stat)
+	stat.Dev = inode.root.anonDev
 	stat.Btime = inode.Btime()
 	for _, a := range []struct {
 		disk, statx uint64
@@ -1536,6 +1903,42 @@ func (dirFops) Ioctl(file *vfs.File, cmd uint, arg any) error {
 	return I(file.Inode).ioctl(file, cmd, arg)
 }
 
+// simpleDirOps are the operations on the directory that stands for a subvolume
+// which is not there: nothing can be found or made in it.
+//
+//kernel:none btrfs_dir_ro_inode_operations
+type simpleDirOps struct{ vfs.BaseInodeOperations }
+
+//kernel:fs/btrfs/inode.c btrfs_permission
+func (simpleDirOps) Permission(cred *vfs.Cred, inode *vfs.Inode, mask int) error {
+	if mask&vfs.MAY_WRITE != 0 {
+		return unix.EACCES
+	}
+	return inode.GenericPermission(cred, mask)
+}
+
+//kernel:fs/btrfs/inode.c btrfs_getattr
+func (simpleDirOps) Getattr(dentry *vfs.Dentry, stat *vfs.Kstat) error {
+	return I(dentry.DInode()).getattr(stat)
+}
+
+//kernel:fs/libfs.c simple_lookup
+func (simpleDirOps) Lookup(dir *vfs.Inode, dentry *vfs.Dentry, flags uint) (*vfs.Dentry, error) {
+	dentry.DAdd(nil)
+	return nil, nil
+}
+
+// simpleDirFops are the operations on such a directory when it is open.
+//
+//kernel:none simple_dir_operations
+type simpleDirFops struct{ vfs.DirFileOperations }
+
+//kernel:none dcache_readdir of a directory without children
+func (simpleDirFops) Iterate(file *vfs.File, ctx *vfs.DirContext) error {
+	ctx.EmitDots(file)
+	return nil
+}
+
 // specialFops are the operations on open symlinks (O_PATH) and special files,
 // whose drivers are not here.
 //
@@ -1551,5 +1954,8 @@ var (
 	symlinkInodeOps = symlinkOps{}
 	specialInodeOps = inodeOps{}
 	dirFileOps      = dirFops{}
-	specialFileOps  = specialFops{}
+
+	simpleDirInodeOps = simpleDirOps{}
+	simpleDirFileOps  = simpleDirFops{}
+	specialFileOps    = specialFops{}
 )

@@ -207,5 +207,5 @@ func (inode *Inode) ioctl(file *vfs.File, cmd uint, arg any) error {
 	case BTRFS_IOC_SYNC:
 		return inode.Sb.Op.SyncFs(inode.Sb, true)
 	}
-	return unix.ENOTTY
+	return inode.ioctlSubvol(file, cmd, arg)
 }

@@ -188,3 +188,76 @@ func (root *Root) readLockRootNode() *ExtentBuffer {
 		eb.Put()
 	}
 }
+
+// DrewLock lets any number of readers or any number of writers in, but not both
+// ("double reader, writer exclusion"). Who waits as reader keeps new writers
+// out, so readers cannot starve.
+//
+// Snapshots are the readers, the writers those who decided that data can be
+// written in place and have not told the inode yet: between the two a snapshot
+// would come to share what is going to be overwritten.
+//
+//kernel:fs/btrfs/locking.h struct btrfs_drew_lock
+type DrewLock struct {
+	readers        kernel.AtomicInt32
+	writers        kernel.AtomicInt32
+	pendingReaders kernel.WaitQueue
+	pendingWriters kernel.WaitQueue
+}
+
+//kernel:fs/btrfs/locking.c btrfs_drew_lock_init
+func (lock *DrewLock) init(k *kernel.Kernel) {
+	lock.pendingReaders.Init(k.Class("drew_lock->pending_readers"))
+	lock.pendingWriters.Init(k.Class("drew_lock->pending_writers"))
+}
+
+// TryWriteLock gets in as a writer unless there are readers.
+//
+//kernel:fs/btrfs/locking.c btrfs_drew_try_write_lock
+func (lock *DrewLock) TryWriteLock() bool {
+	if lock.readers.Load() != 0 {
+		return false
+	}
+	// Announced first, then looked again: a reader does it the other way round.
+	lock.writers.Add(1)
+	if lock.readers.Load() != 0 {
+		lock.WriteUnlock()
+		return false
+	}
+	return true
+}
+
+// WriteLock waits until there are no readers.
+//
+//kernel:fs/btrfs/locking.c btrfs_drew_write_lock
+func (lock *DrewLock) WriteLock() {
+	for !lock.TryWriteLock() {
+		lock.pendingWriters.WaitEvent(func() bool { return lock.readers.Load() == 0 })
+	}
+}
+
+// WriteUnlock lets waiting readers in if no writer is left.
+//
+//kernel:fs/btrfs/locking.c btrfs_drew_write_unlock
+func (lock *DrewLock) WriteUnlock() {
+	if lock.writers.Add(-1) == 0 {
+		lock.pendingReaders.WakeUp()
+	}
+}
+
+// ReadLock keeps new writers out and waits for those that are in.
+//
+//kernel:fs/btrfs/locking.c btrfs_drew_read_lock
+func (lock *DrewLock) ReadLock() {
+	lock.readers.Add(1)
+	lock.pendingReaders.WaitEvent(func() bool { return lock.writers.Load() == 0 })
+}
+
+// ReadUnlock lets waiting writers in if no reader is left.
+//
+//kernel:fs/btrfs/locking.c btrfs_drew_read_unlock
+func (lock *DrewLock) ReadUnlock() {
+	if lock.readers.Add(-1) == 0 {
+		lock.pendingWriters.WakeUp()
+	}
+}

@@ -198,19 +198,20 @@ func (root *Root) DelRootRef(trans *TransHandle, rootID, refID, dirid uint64, na
 	return sequence, nil
 }
 
-// FindOrphanRoots calls dead for each subvolume whose deletion was not
-// finished. One that is gone altogether is reported and skipped.
+// findOrphanRoots gives the cleaner the subvolumes whose deletion was not
+// finished before this mount. The note of one that is gone is taken away.
 //
 //kernel:fs/btrfs/root-tree.c btrfs_find_orphan_roots
-func (root *Root) FindOrphanRoots(dead func(*Root)) error {
+func (fsInfo *FsInfo) findOrphanRoots() error {
+	treeRoot := fsInfo.treeRoot
 	path := NewPath()
 	defer path.Free()
 	key := disk.Key{Objectid: disk.BTRFS_ORPHAN_OBJECTID, Type: disk.BTRFS_ORPHAN_ITEM_KEY}
 	for {
-		if _, err := root.SearchSlot(nil, &key, path, 0, false); err != nil {
+		if _, err := treeRoot.SearchSlot(nil, &key, path, 0, false); err != nil {
 			return err
 		}
-		ok, err := root.GetNextValidItem(&key, path)
+		ok, err := treeRoot.GetNextValidItem(&key, path)
 		if err != nil {
 			return err
 		}
@@ -218,20 +219,45 @@ func (root *Root) FindOrphanRoots(dead func(*Root)) error {
 		if !ok || key.Objectid != disk.BTRFS_ORPHAN_OBJECTID || key.Type != disk.BTRFS_ORPHAN_ITEM_KEY {
 			return nil
 		}
-		rootKey := disk.Key{Objectid: key.Offset, Type: disk.BTRFS_ROOT_ITEM_KEY, Offset: ^uint64(0)}
+		objectid := key.Offset
 		key.Offset++
-		orphan, err := root.readTreeRoot(&rootKey)
+		root, err := fsInfo.getRootRef(objectid, false)
 		if err == unix.ENOENT {
+			trans, err := treeRoot.JoinTransaction()
+			if err != nil {
+				return err
+			}
+			err = treeRoot.DelOrphanItem(trans, objectid)
+			if eerr := trans.End(); err == nil {
+				err = eerr
+			}
+			if err != nil {
+				return err
+			}
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		if orphan.rootItem.Refs == 0 {
-			dead(orphan)
-		} else {
-			orphan.freeExtentBuffers()
+		if root.rootItem.Refs != 0 || !isFstree(objectid) {
+			continue
 		}
+		if root.rootItem.DropProgress != (disk.Key{}) {
+			root.state.Set(BTRFS_ROOT_UNFINISHED_DROP)
+		}
+		root.state.Set(BTRFS_ROOT_DEAD_TREE)
+		root.AddDeadRoot()
+	}
+}
+
+// checkAndInitRootItem clears fields that kernels before 3.x left undefined.
+//
+//kernel:fs/btrfs/root-tree.c btrfs_check_and_init_root_item
+func checkAndInitRootItem(item *disk.RootItem) {
+	if item.Inode.Flags&disk.BTRFS_INODE_ROOT_ITEM_INIT == 0 {
+		item.Inode.Flags |= disk.BTRFS_INODE_ROOT_ITEM_INIT
+		item.Flags = 0
+		item.ByteLimit = 0
 	}
 }
 
@@ -239,6 +265,8 @@ func (root *Root) FindOrphanRoots(dead func(*Root)) error {
 //
 //kernel:fs/btrfs/root-tree.c btrfs_update_root_times
 func (trans *TransHandle) UpdateRootTimes(root *Root) {
+	root.rootItemLock.Lock()
 	root.rootItem.Ctransid = trans.Transid
 	root.rootItem.Ctime = disk.TimespecNs(root.fsInfo.k.Now())
+	root.rootItemLock.Unlock()
 }

@@ -49,13 +49,15 @@ func parseOptions(v *vfs.VFS, data string, o *MountOptions) error {
 		}
 		switch name {
 		case "", "defaults", "rw", "loop", "space_cache", "acl", "noacl", "noautodefrag", "nossd", "ssd", "ssd_spread", "nossd_spread",
-			"user_subvol_rm_allowed", "treelog", "notreelog", "enospc_debug", "noenospc_debug", "rescan_uuid_tree":
+			"treelog", "notreelog", "enospc_debug", "noenospc_debug", "rescan_uuid_tree":
 			// Either what happens anyway, or a hint without meaning here.
 			if hasValue && name != "space_cache" {
 				return bad(opt)
 			}
 		case "ro":
 			o.ReadOnly = true
+		case "user_subvol_rm_allowed":
+			o.UserSubvolRmAllowed = true
 		case "datasum":
 			o.NoDataSum, o.NoDataCow = false, false
 		case "nodatasum":
@@ -159,11 +161,81 @@ func defaultMountOptions() MountOptions {
 	return MountOptions{CommitInterval: defaultCommitSeconds * 1e9, MaxInline: defaultMaxInline, ThreadPoolSize: defaultThreadPool}
 }
 
-// mount mounts the file system on the source's device.
+// mount mounts a subvolume of the file system on the source's device: the one
+// that the options name, or the default one. All mounts of a device share one
+// super block, whose root is that of the top-level subvolume; what differs is
+// the dentry at which a mount begins, and whether it may be written through.
 //
-//kernel:fs/btrfs/super.c btrfs_get_tree_super
+//kernel:fs/btrfs/super.c btrfs_get_tree_subvol
 func mount(v *vfs.VFS, source vfs.Source, flags vfs.MountFlags, data string) (*vfs.Dentry, error) {
-	return v.MountBdev(Type, source, flags, data, fillSuper)
+	options := defaultMountOptions()
+	if err := parseOptions(v, data, &options); err != nil {
+		return nil, err
+	}
+	root, err := v.MountBdev(Type, source, flags, data, fillSuper)
+	if err == unix.EBUSY {
+		// One mount may be read-only while another is not: the super block is
+		// writable then, and the read-only mount says so itself.
+		if root, err = v.MountBdev(Type, source, flags^unix.MS_RDONLY, data, fillSuper); err != nil {
+			return nil, err
+		}
+		if flags&unix.MS_RDONLY == 0 {
+			sb := root.Sb
+			if err := infoOf(sb).remountReadWrite(); err != nil {
+				root.Dput()
+				sb.DeactivateLockedSuper()
+				return nil, err
+			}
+			infoOf(sb).mountOpt.ReadOnly = false
+			sb.ClearFlags(unix.MS_RDONLY)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	sb := root.Sb
+	root.Dput()
+	if root, err = infoOf(sb).mountSubvol(&options); err != nil {
+		sb.DeactivateLockedSuper()
+		return nil, err
+	}
+	return root, nil
+}
+
+// mountSubvol finds the root directory of the subvolume that the options name.
+//
+//kernel:fs/btrfs/super.c mount_subvol
+func (fsInfo *FsInfo) mountSubvol(options *MountOptions) (*vfs.Dentry, error) {
+	name, objectid := options.Subvol, options.SubvolID
+	if name == "" {
+		var err error
+		if objectid == 0 {
+			if objectid, err = fsInfo.getDefaultSubvolObjectid(); err != nil {
+				return nil, err
+			}
+		}
+		if name, err = fsInfo.subvolName(objectid); err != nil {
+			return nil, err
+		}
+	}
+	root, err := fsInfo.walkFromTop(name)
+	if err != nil {
+		return nil, err
+	}
+	inode := I(root.DInode())
+	switch {
+	case inode.location.Objectid != disk.BTRFS_FIRST_FREE_OBJECTID:
+		fsInfo.err("'%s' is not a valid subvolume", name)
+		err = unix.EINVAL
+	case objectid != 0 && inode.root.Objectid() != objectid:
+		fsInfo.err("subvol '%s' does not match subvolid %d", name, objectid)
+		err = unix.EINVAL
+	}
+	if err != nil {
+		root.Dput()
+		return nil, err
+	}
+	return root, nil
 }
 
 // fillSuper reads the file system into a new super block.
@@ -188,7 +260,7 @@ func fillSuper(sb *vfs.SuperBlock, data string) error {
 	if err != nil {
 		return err
 	}
-	inode, err := fsInfo.mountRoot()
+	inode, err := fsInfo.topDirectory()
 	if err == nil {
 		sb.Root = sb.DMakeRoot(&inode.Inode)
 	}
@@ -201,59 +273,37 @@ func fillSuper(sb *vfs.SuperBlock, data string) error {
 	return nil
 }
 
-// mountRoot is the directory that becomes the root of the mount: that of the
-// subvolume that the options name, or of the default one.
+// getDefaultSubvolObjectid is the subvolume that a mount shows when none is
+// named.
 //
 //kernel:fs/btrfs/super.c get_default_subvol_objectid
-func (fsInfo *FsInfo) mountRoot() (*Inode, error) {
-	id := fsInfo.mountOpt.SubvolID
-	if id == 0 {
-		id = disk.BTRFS_FS_TREE_OBJECTID
-		if fsInfo.mountOpt.Subvol == "" {
-			path := NewPath()
-			di, found, err := fsInfo.treeRoot.LookupDirItem(nil, path, disk.BTRFS_ROOT_TREE_DIR_OBJECTID, "default", 0)
-			path.Free()
-			if err != nil {
-				return nil, err
-			}
-			if found {
-				id = di.Location.Objectid
-			}
-		}
+func (fsInfo *FsInfo) getDefaultSubvolObjectid() (uint64, error) {
+	path := NewPath()
+	defer path.Free()
+	di, found, err := fsInfo.treeRoot.LookupDirItem(nil, path, fsInfo.superCopy.RootDirObjectid, "default", 0)
+	if err != nil {
+		return 0, err
 	}
-	root, err := fsInfo.ReadFsRoot(&disk.Key{Objectid: id, Type: disk.BTRFS_ROOT_ITEM_KEY, Offset: ^uint64(0)})
+	if !found {
+		return disk.BTRFS_FS_TREE_OBJECTID, nil
+	}
+	return di.Location.Objectid, nil
+}
+
+// topDirectory is the root directory of the top-level subvolume.
+//
+//kernel:none the end of btrfs_fill_super
+func (fsInfo *FsInfo) topDirectory() (*Inode, error) {
+	inode, err := fsInfo.Iget(disk.BTRFS_FIRST_FREE_OBJECTID, fsInfo.fsRoot)
 	if err != nil {
 		return nil, err
-	}
-	inode, err := fsInfo.Iget(disk.BTRFS_FIRST_FREE_OBJECTID, root)
-	if err != nil {
-		return nil, err
-	}
-	for name := range strings.SplitSeq(fsInfo.mountOpt.Subvol, "/") {
-		if name == "" {
-			continue
-		}
-		child, err := inode.lookupDentry(name)
-		inode.Iput()
-		if err != nil {
-			return nil, err
-		}
-		if child == nil {
-			return nil, unix.ENOENT
-		}
-		inode = child
-	}
-	if fsInfo.mountOpt.Subvol != "" && inode.location.Objectid != disk.BTRFS_FIRST_FREE_OBJECTID {
-		inode.Iput()
-		return nil, unix.EINVAL // a directory, but no subvolume
 	}
 	if !inode.IsDir() {
 		inode.Iput()
 		return nil, unix.EUCLEAN
 	}
-	fsInfo.fsRoot = inode.root
 	if !fsInfo.sb.IsRdonly() {
-		if err := inode.root.orphanCleanup(); err != nil {
+		if err := fsInfo.fsRoot.orphanCleanup(); err != nil {
 			inode.Iput()
 			return nil, err
 		}
@@ -294,9 +344,15 @@ func (superOps) EvictInode(inode *vfs.Inode) { I(inode).evictInode() }
 //
 //kernel:fs/btrfs/super.c btrfs_remount_ro
 func (fsInfo *FsInfo) remountReadOnly() error {
+	fsInfo.fsState.Set(BTRFS_FS_STATE_RO)
 	fsInfo.WaitOrderedRoots(-1)
+	// The cleaner stops at the flag; CommitSuper waits for it.
 	fsInfo.RunDelayedIputs()
-	return fsInfo.CommitSuper()
+	err := fsInfo.CommitSuper()
+	if err != nil {
+		fsInfo.fsState.Clear(BTRFS_FS_STATE_RO)
+	}
+	return err
 }
 
 // remountReadWrite makes sure that the file system may be written.
@@ -309,6 +365,7 @@ func (fsInfo *FsInfo) remountReadWrite() error {
 	if err := fsInfo.CheckFeatures(true); err != nil {
 		return err
 	}
+	fsInfo.fsState.Clear(BTRFS_FS_STATE_RO)
 	fsInfo.fsFlags.Set(BTRFS_FS_OPEN)
 	return fsInfo.startPreRwMount()
 }
@@ -450,7 +507,14 @@ func (superOps) ShowOptions(root *vfs.Dentry) string {
 	if o.CommitInterval != defaultCommitSeconds*1e9 {
 		fmt.Fprintf(&b, ",commit=%d", o.CommitInterval/1e9)
 	}
-	fmt.Fprintf(&b, ",subvolid=%d", fsInfo.fsRoot.Objectid())
+	if o.UserSubvolRmAllowed {
+		b.WriteString(",user_subvol_rm_allowed")
+	}
+	id := I(root.DInode()).root.Objectid()
+	fmt.Fprintf(&b, ",subvolid=%d", id)
+	if name, err := fsInfo.subvolName(id); err == nil {
+		fmt.Fprintf(&b, ",subvol=%s", name)
+	}
 	return b.String()
 }
 

@@ -5,6 +5,7 @@ package btrfs
 import (
 	"golang.org/x/sys/unix"
 
+	"kbtrfs/btrfs/disk"
 	"kbtrfs/kernel"
 )
 
@@ -37,6 +38,9 @@ type allocState struct {
 	lastTransCommitted kernel.AtomicUint64
 	dirtyCowonlyRoots  kernel.List[Root]
 	transRoots         kernel.List[Root] // subvolumes changed by the running transaction
+	deadRoots          kernel.List[Root] // deleted subvolumes that nobody uses any more; guarded by transLock
+	deadRootsWait      kernel.WaitQueue  // one of them is gone
+	subvolSem          kernel.RWMutex    // changes of the links between subvolumes
 	transactionWait    kernel.WaitQueue  // a commit let new writers in, or died
 	transactionBlocked kernel.WaitQueue  // a commit began
 	relocMutex         kernel.Mutex
@@ -141,6 +145,9 @@ type Transaction struct {
 
 	switchCommits kernel.List[Root] // roots whose commit root moves on; only the committer
 
+	pendingSnapshots kernel.List[PendingSnapshot] // to be made by the commit; guarded by transLock
+	droppedRoots     kernel.List[Root]            // deleted for good; guarded by transLock
+
 	dirtyBgs kernel.List[BlockGroup] // whose item is out of date; guarded by allocMutex
 }
 
@@ -161,7 +168,28 @@ type TransHandle struct {
 	allocatingChunk bool
 	committing      bool // this handle is the committer's
 	aborted         error
+	pendingSnapshot *PendingSnapshot
 	newBgs          []*BlockGroup // made by this handle, not in the trees yet
+}
+
+// PendingSnapshot is a snapshot that the commit of a transaction will take. The
+// commit is the one moment at which nobody changes the trees: the root block is
+// copied, everything below is shared. So what a snapshot costs does not depend
+// on what is in it.
+//
+// The task that wants it has written its data out and waits in Commit; it holds
+// the directory's i_mutex, so that the name is free.
+//
+//kernel:fs/btrfs/transaction.h struct btrfs_pending_snapshot
+type PendingSnapshot struct {
+	name     string
+	dir      *Inode
+	root     *Root
+	snap     *Root // the result
+	blockRsv BlockRsv
+	err      error
+	readonly bool
+	list     kernel.Entry[PendingSnapshot]
 }
 
 // initAllocState makes the locks of this part, before anything is read.
@@ -175,6 +203,8 @@ func (fsInfo *FsInfo) initAllocState() {
 	fsInfo.relocMutex.Init(k.Class("reloc_mutex"))
 	fsInfo.treeLogMutex.Init(k.Class("tree_log_mutex"))
 	fsInfo.commitRootSem.Init(k.Class("commit_root_sem"))
+	fsInfo.subvolSem.Init(k.Class("subvol_sem"))
+	fsInfo.deadRootsWait.Init(k.Class("dead_roots_wait"))
 	fsInfo.transHandles.Init(k)
 	fsInfo.classWriterWait = k.Class("writer_wait")
 	fsInfo.classCommitWait = k.Class("commit_wait")
@@ -687,6 +717,19 @@ func (fsInfo *FsInfo) freeTransHandle(trans *TransHandle) {
 //kernel:fs/btrfs/transaction.c btrfs_end_transaction
 func (trans *TransHandle) End() error { return trans.endTransaction(false) }
 
+// commitAsync ends the handle and has the transaction kthread commit soon.
+//
+//kernel:fs/btrfs/transaction.c btrfs_commit_transaction_async
+func (trans *TransHandle) commitAsync() error {
+	fsInfo := trans.fsInfo
+	fsInfo.transLock.Lock()
+	if trans.transaction.state.Load() == TRANS_STATE_RUNNING {
+		trans.transaction.state.Store(TRANS_STATE_BLOCKED)
+	}
+	fsInfo.transLock.Unlock()
+	return trans.End() // wakes it
+}
+
 // EndThrottle leaves the transaction and commits it if that is overdue. No
 // lock may be held.
 //
@@ -858,6 +901,53 @@ func (trans *TransHandle) commitSettled() bool {
 	return true
 }
 
+// AddDeadRoot hands a deleted subvolume that nobody uses to the cleaner. One
+// that was partly dropped already goes first.
+//
+//kernel:fs/btrfs/transaction.c btrfs_add_dead_root
+func (root *Root) AddDeadRoot() {
+	fsInfo := root.fsInfo
+	fsInfo.transLock.Lock()
+	if !root.rootEntry.Listed() {
+		if root.state.Test(BTRFS_ROOT_UNFINISHED_DROP) {
+			fsInfo.deadRoots.PushFront(&root.rootEntry)
+		} else {
+			fsInfo.deadRoots.PushBack(&root.rootEntry)
+		}
+	}
+	fsInfo.transLock.Unlock()
+}
+
+// addDroppedRoot notes that nothing is left of a subvolume: the commit must not
+// write its root item any more.
+//
+//kernel:fs/btrfs/transaction.c btrfs_add_dropped_root
+func (trans *TransHandle) addDroppedRoot(root *Root) {
+	fsInfo := trans.fsInfo
+	fsInfo.transLock.Lock()
+	trans.transaction.droppedRoots.PushBack(&root.rootEntry)
+	root.transEntry.Remove()
+	fsInfo.transLock.Unlock()
+	root.state.Set(BTRFS_ROOT_DROPPED)
+	fsInfo.deadRootsWait.WakeUp()
+}
+
+// dropDroppedRoots forgets the subvolumes that are gone.
+//
+//kernel:fs/btrfs/transaction.c switch_commit_roots
+func (trans *TransHandle) dropDroppedRoots() {
+	fsInfo := trans.fsInfo
+	for {
+		fsInfo.transLock.Lock()
+		root := trans.transaction.droppedRoots.PopFront()
+		fsInfo.transLock.Unlock()
+		if root == nil {
+			return
+		}
+		fsInfo.dropFsRoot(root)
+	}
+}
+
 // commitFsRoots writes the root items of all subvolumes that changed.
 //
 //kernel:fs/btrfs/transaction.c commit_fs_roots
@@ -870,6 +960,7 @@ func (trans *TransHandle) commitFsRoots() error {
 		if root == nil {
 			return nil
 		}
+		root.state.Clear(BTRFS_ROOT_FORCE_COW)
 		if root.commitRoot != root.node.Load() {
 			root.dirtyEntry.Remove()
 			root.dirtyEntry.Init(root)
@@ -880,6 +971,151 @@ func (trans *TransHandle) commitFsRoots() error {
 			return err
 		}
 	}
+}
+
+// createPendingSnapshot takes one snapshot. The committer is alone.
+//
+// An error that makes the whole transaction void is returned; one that only
+// concerns the snapshot is left in pending.err.
+//
+//kernel:fs/btrfs/transaction.c create_pending_snapshot
+func (trans *TransHandle) createPendingSnapshot(pending *PendingSnapshot) error {
+	fsInfo := trans.fsInfo
+	treeRoot, root, dir, name := fsInfo.treeRoot, pending.root, pending.dir, pending.name
+	parentRoot := dir.root
+	objectid, err := treeRoot.GetFreeObjectid()
+	if err != nil {
+		pending.err = err
+		return nil
+	}
+	trans.blockRsv = &pending.blockRsv
+	defer func() { trans.blockRsv = nil }()
+	fail := func(err error) error {
+		trans.Abort(err)
+		pending.err = err
+		return err
+	}
+
+	parentRoot.recordRootInTransLocked(trans)
+	index, err := dir.SetInodeIndex()
+	if err != nil {
+		return fail(err)
+	}
+	path := NewPath()
+	_, found, err := parentRoot.LookupDirItem(nil, path, dir.location.Objectid, name, 0)
+	path.Free()
+	if err != nil {
+		return fail(err)
+	}
+	if found {
+		pending.err = unix.EEXIST
+		return nil
+	}
+
+	root.recordRootInTransLocked(trans)
+	root.rootItem.LastSnapshot = trans.Transid
+	item := root.rootItem
+	item.Flags &^= disk.BTRFS_ROOT_SUBVOL_RDONLY
+	if pending.readonly {
+		item.Flags |= disk.BTRFS_ROOT_SUBVOL_RDONLY
+	} else {
+		// What can be written to is not what was received any more.
+		item.ReceivedUUID = disk.UUID{}
+		item.Stransid, item.Rtransid = 0, 0
+		item.Stime, item.Rtime = disk.Timespec{}, disk.Timespec{}
+	}
+	item.UUID = fsInfo.randomUUID()
+	item.ParentUUID = root.rootItem.UUID
+	now := dir.CurrentTime()
+	item.Otime = diskTime(now)
+	item.Otransid = trans.Transid
+
+	old := root.lockRootNode()
+	cow, err := root.CowBlock(trans, old, nil, 0)
+	if err != nil {
+		old.TreeUnlock()
+		old.Put()
+		return fail(err)
+	}
+	snapNode, err := root.CopyRoot(trans, cow, objectid)
+	cow.TreeUnlock()
+	cow.Put()
+	if err != nil {
+		return fail(err)
+	}
+	// What else this commit changes in root must not show in the snapshot,
+	// although its blocks are of this transaction.
+	root.state.Set(BTRFS_ROOT_FORCE_COW)
+
+	setRootNode(&item, snapNode)
+	// The snapshot's transaction in the key tells later ones of the same source apart.
+	key := disk.Key{Objectid: objectid, Type: disk.BTRFS_ROOT_ITEM_KEY, Offset: trans.Transid}
+	err = treeRoot.InsertRoot(trans, &key, &item)
+	snapNode.TreeUnlock()
+	snapNode.Put()
+	if err != nil {
+		return fail(err)
+	}
+	if err := treeRoot.AddRootRef(trans, objectid, parentRoot.Objectid(), dir.location.Objectid, index, []byte(name)); err != nil {
+		return fail(err)
+	}
+	key.Offset = ^uint64(0)
+	if pending.snap, err = fsInfo.ReadFsRoot(&key); err != nil {
+		return fail(err)
+	}
+	if err := parentRoot.InsertDirItem(trans, name, dir, &key, disk.BTRFS_FT_DIR, index); err != nil {
+		return fail(err)
+	}
+	dir.ISizeWrite(dir.ISize() + int64(len(name))*2)
+	dir.IncIversion()
+	dir.SetMtime(now)
+	dir.SetCtime(now)
+	if err := parentRoot.UpdateInode(trans, dir); err != nil {
+		return fail(err)
+	}
+	if err := trans.UUIDTreeAdd(item.UUID, disk.BTRFS_UUID_KEY_SUBVOL, objectid); err != nil {
+		return fail(err)
+	}
+	if item.ReceivedUUID != (disk.UUID{}) {
+		// A full list is no reason to refuse: send finds the subvolume by its own
+		// uuid then.
+		err := trans.UUIDTreeAdd(item.ReceivedUUID, disk.BTRFS_UUID_KEY_RECEIVED_SUBVOL, objectid)
+		if err != nil && err != unix.EOVERFLOW {
+			return fail(err)
+		}
+	}
+	return nil
+}
+
+// createPendingSnapshots takes all that were asked for.
+//
+//kernel:fs/btrfs/transaction.c create_pending_snapshots
+func (trans *TransHandle) createPendingSnapshots() error {
+	fsInfo := trans.fsInfo
+	for {
+		fsInfo.transLock.Lock()
+		pending := trans.transaction.pendingSnapshots.PopFront()
+		fsInfo.transLock.Unlock()
+		if pending == nil {
+			return nil
+		}
+		if err := trans.createPendingSnapshot(pending); err != nil {
+			return err
+		}
+	}
+}
+
+// addPendingSnapshot gives the commit the snapshot that this handle wants.
+// Caller holds transLock. The handle is one of those that the committer waits
+// for, so it comes in time.
+//
+//kernel:fs/btrfs/transaction.c add_pending_snapshot
+func (trans *TransHandle) addPendingSnapshot() {
+	if trans.pendingSnapshot == nil {
+		return
+	}
+	trans.pendingSnapshot.list.Init(trans.pendingSnapshot)
+	trans.transaction.pendingSnapshots.PushBack(&trans.pendingSnapshot.list)
 }
 
 // updateSuperRoots puts the new roots into the super block.
@@ -991,6 +1227,11 @@ func (curTrans *Transaction) cleanupOneTransaction() {
 	}
 	for root := curTrans.switchCommits.PopFront(); root != nil; root = curTrans.switchCommits.PopFront() {
 	}
+	for pending := curTrans.pendingSnapshots.PopFront(); pending != nil; pending = curTrans.pendingSnapshots.PopFront() {
+		pending.err = unix.EIO
+	}
+	for root := curTrans.droppedRoots.PopFront(); root != nil; root = curTrans.droppedRoots.PopFront() {
+	}
 	fsInfo.transLock.Unlock()
 	fsInfo.allocMutex.Lock()
 	for bg := curTrans.dirtyBgs.PopFront(); bg != nil; bg = curTrans.dirtyBgs.PopFront() {
@@ -1070,6 +1311,7 @@ func (trans *TransHandle) Commit() error {
 
 	fsInfo.transLock.Lock()
 	if curTrans.state.Load() >= TRANS_STATE_COMMIT_START {
+		trans.addPendingSnapshot()
 		curTrans.useCount.Add(1)
 		fsInfo.transLock.Unlock()
 		err := trans.End()
@@ -1080,6 +1322,7 @@ func (trans *TransHandle) Commit() error {
 		curTrans.put()
 		return err
 	}
+	trans.addPendingSnapshot()
 	curTrans.state.Store(TRANS_STATE_COMMIT_START)
 	fsInfo.transactionBlocked.WakeUp()
 	trans.committing = true
@@ -1122,7 +1365,10 @@ func (trans *TransHandle) Commit() error {
 	}
 
 	fsInfo.relocMutex.Lock()
-	err := trans.runAllRefs()
+	err := trans.createPendingSnapshots()
+	if err == nil {
+		err = trans.runAllRefs()
+	}
 	if err != nil {
 		fsInfo.relocMutex.Unlock()
 		return trans.cleanupTransaction(err)
@@ -1148,6 +1394,7 @@ func (trans *TransHandle) Commit() error {
 		curTrans.switchCommits.PushBack(&root.dirtyEntry)
 	}
 	trans.switchCommitRoots()
+	trans.dropDroppedRoots()
 	trans.updateSuperRoots()
 	fsInfo.updateGlobalBlockRsv()
 

@@ -45,6 +45,15 @@ type FiemapArg struct {
 	Info          FiemapExtentInfo
 }
 
+// ProcessArg is an argument of an ioctl that means something only to the process that passes it: a descriptor, what its umask leaves of
+// a mode. Bind is called before the file system sees the argument and may keep p until Unbind.
+//
+//kernel:none the kernel's ioctls look at current themselves
+type ProcessArg interface {
+	Bind(p *Process)
+	Unbind()
+}
+
 // Ioctl calls a file's ioctl; arg is a pointer to a Go value where C passes an address.
 //
 //kernel:fs/ioctl.c do_vfs_ioctl
@@ -103,6 +112,10 @@ func (p *Process) Ioctl(fd int, cmd uint, arg any) error {
 		err := file.Op.Ioctl(file, cmd, &f)
 		*flags = int(f)
 		return err
+	}
+	if a, ok := arg.(ProcessArg); ok {
+		a.Bind(p)
+		defer a.Unbind()
 	}
 	return file.Op.Ioctl(file, cmd, arg)
 }

@@ -67,6 +67,10 @@ func mountFlagsOf(flags MountFlags) MountFlags {
 	if flags&unix.MS_STRICTATIME != 0 {
 		f &^= mntRelatime | mntNoatime
 	}
+	if flags&unix.MS_RDONLY != 0 {
+		// The mount is read-only even if its file system, which may be mounted elsewhere, is not.
+		f |= mntReadonly
+	}
 	return f
 }
 
@@ -270,7 +274,6 @@ func (p *Process) reconfigureMnt(path Path, flags MountFlags) error {
 	}
 	set := mountFlagsOf(flags)
 	if flags&unix.MS_RDONLY != 0 {
-		set |= mntReadonly
 		if mnt.flags.Load()&mntReadonly == 0 && mnt.writers.Load() > 0 {
 			return unix.EBUSY
 		}
@@ -296,7 +299,7 @@ func (p *Process) doRemount(path Path, flags MountFlags, data string) error {
 			// Nothing said about access times: they stay as they are.
 			set = set&^(atimes) | MountFlags(mnt.flags.Load())&atimes
 		}
-		mnt.flags.Store(uint64(set | MountFlags(mnt.flags.Load())&mntReadonly))
+		mnt.flags.Store(uint64(set))
 	}
 	return err
 }

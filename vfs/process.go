@@ -104,6 +104,11 @@ func (p *Process) SetCred(cred Cred) { p.cred.Store(&cred) }
 //kernel:none mirrors system call umask
 func (p *Process) Umask(mask uint32) uint32 { return p.umask.Swap(mask & 0o777) }
 
+// CurrentUmask returns them, for file systems' ioctls that make files.
+//
+//kernel:none mirrors current_umask of fs/fs_struct.c
+func (p *Process) CurrentUmask() uint32 { return p.umask.Load() }
+
 // setPath replaces the root or working directory and takes over the reference.
 //
 //kernel:fs/fs_struct.c set_fs_pwd
