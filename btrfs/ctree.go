@@ -437,6 +437,9 @@ func (root *Root) forceCowBlock(trans *TransHandle, buf, parent *ExtentBuffer, p
 		disk.HeaderSetOwner(cow.data, root.Objectid())
 	}
 
+	if trans.lockAllocForCow() {
+		defer trans.unlockAlloc()
+	}
 	lastRef, err := root.updateRefForCow(trans, buf, cow)
 	if err != nil {
 		trans.Abort(err)

@@ -76,6 +76,23 @@ func (q *pendingExtents) remove(bytenr uint64) bool {
 	return ok
 }
 
+// lockAlloc takes alloc_mutex, or, where this handle holds it already, once more.
+//
+//kernel:none maybe_lock_mutex of 2008
+func (trans *TransHandle) lockAlloc() {
+	if trans.allocHeld == 0 {
+		trans.fsInfo.allocMutex.Lock()
+	}
+	trans.allocHeld++
+}
+
+//kernel:none maybe_unlock_mutex of 2008
+func (trans *TransHandle) unlockAlloc() {
+	if trans.allocHeld--; trans.allocHeld == 0 {
+		trans.fsInfo.allocMutex.Unlock()
+	}
+}
+
 // pendingExtentsMax is how many queued updates wait for company, so that they
 // can cancel or share a path.
 const pendingExtentsMax = 64
@@ -741,13 +758,12 @@ func (trans *TransHandle) incExtentRefRaw(bytenr, numBytes, parent, rootObjectid
 //
 //kernel:fs/btrfs/extent-tree.c btrfs_inc_extent_ref
 func (trans *TransHandle) IncExtentRef(root *Root, bytenr, numBytes, parent, rootObjectid, owner, offset uint64) error {
-	fsInfo := trans.fsInfo
-	fsInfo.allocMutex.Lock()
+	trans.lockAlloc()
 	err := trans.incExtentRefRaw(bytenr, numBytes, parent, rootObjectid, owner, offset, 1)
 	if err == nil {
 		err = trans.runPending(false)
 	}
-	fsInfo.allocMutex.Unlock()
+	trans.unlockAlloc()
 	return trans.abortOn(err)
 }
 
@@ -802,8 +818,7 @@ func (trans *TransHandle) runPending(all bool) error {
 //
 //kernel:fs/btrfs/extent-tree.c btrfs_run_delayed_refs
 func (trans *TransHandle) runAllRefs() error {
-	fsInfo := trans.fsInfo
-	fsInfo.allocMutex.Lock()
+	trans.lockAlloc()
 	var err error
 	for {
 		trans.createPendingBlockGroupsLocked()
@@ -814,7 +829,7 @@ func (trans *TransHandle) runAllRefs() error {
 			break
 		}
 	}
-	fsInfo.allocMutex.Unlock()
+	trans.unlockAlloc()
 	return trans.abortOn(err)
 }
 
@@ -836,13 +851,12 @@ func (fsInfo *FsInfo) destroyPendingExtents() {
 //
 //kernel:fs/btrfs/extent-tree.c btrfs_set_disk_extent_flags
 func (trans *TransHandle) SetDiskExtentFlags(bytenr, numBytes, flags uint64, isData bool) error {
-	fsInfo := trans.fsInfo
-	fsInfo.allocMutex.Lock()
+	trans.lockAlloc()
 	err := trans.setDiskExtentFlagsRaw(bytenr, numBytes, flags, isData)
 	if err == nil {
 		err = trans.runPending(false)
 	}
-	fsInfo.allocMutex.Unlock()
+	trans.unlockAlloc()
 	return trans.abortOn(err)
 }
 
@@ -1214,7 +1228,7 @@ func (trans *TransHandle) FreeTreeBlock(root *Root, buf *ExtentBuffer, parent ui
 	reuse := lastRef && buf.Generation() == trans.Transid && !disk.HeaderFlag(buf.Data(), disk.BTRFS_HEADER_FLAG_WRITTEN)
 
 	if !root.isAllocRoot() {
-		fsInfo.allocMutex.Lock()
+		trans.lockAlloc()
 		freed, err := trans.freeExtentRaw(buf.Start, blocksize, parent, root.Objectid(), uint64(buf.Level()), 0, 1, !reuse)
 		if err == nil {
 			err = trans.runPending(false)
@@ -1223,7 +1237,7 @@ func (trans *TransHandle) FreeTreeBlock(root *Root, buf *ExtentBuffer, parent ui
 			// As the very last: who allocates it now waits for the caller's lock.
 			err = fsInfo.lookupBlockGroup(buf.Start).ctl.add(buf.Start, blocksize)
 		}
-		fsInfo.allocMutex.Unlock()
+		trans.unlockAlloc()
 		return trans.abortOn(err)
 	}
 
@@ -1250,12 +1264,12 @@ func (trans *TransHandle) FreeTreeBlock(root *Root, buf *ExtentBuffer, parent ui
 //kernel:fs/btrfs/extent-tree.c btrfs_free_extent
 func (trans *TransHandle) FreeExtent(root *Root, bytenr, numBytes, parent, rootObjectid, owner, offset uint64) error {
 	fsInfo := trans.fsInfo
-	fsInfo.allocMutex.Lock()
+	trans.lockAlloc()
 	freed, err := trans.freeExtentRaw(bytenr, numBytes, parent, rootObjectid, owner, offset, 1, true)
 	if err == nil {
 		err = trans.runPending(false)
 	}
-	fsInfo.allocMutex.Unlock()
+	trans.unlockAlloc()
 	if err == nil && freed && !isTreeOwner(owner) && fsInfo.csumRoot != nil {
 		// The space is pinned: nobody can write new checksums for it before the
 		// commit.
@@ -1507,13 +1521,12 @@ func (trans *TransHandle) allocReservedTreeBlock(bytenr, parent, rootObjectid, f
 //
 //kernel:fs/btrfs/extent-tree.c btrfs_alloc_reserved_file_extent
 func (trans *TransHandle) AllocReservedFileExtent(root *Root, owner, offset uint64, ins *disk.Key) error {
-	fsInfo := trans.fsInfo
-	fsInfo.allocMutex.Lock()
+	trans.lockAlloc()
 	err := trans.allocReservedFileExtentRaw(0, root.Objectid(), 0, owner, offset, ins, 1)
 	if err == nil {
 		err = trans.runPending(false)
 	}
-	fsInfo.allocMutex.Unlock()
+	trans.unlockAlloc()
 	return trans.abortOn(err)
 }
 
@@ -1591,12 +1604,12 @@ func (trans *TransHandle) AllocTreeBlock(root *Root, parent, rootObjectid uint64
 		fsInfo.extentIns.add(pendingExtent{bytenr: ins.Objectid, root: rootObjectid, parent: parent, level: uint8(level)})
 		return buf, nil
 	}
-	fsInfo.allocMutex.Lock()
+	trans.lockAlloc()
 	err = trans.allocReservedTreeBlock(ins.Objectid, parent, rootObjectid, flags, key, level)
 	if err == nil {
 		err = trans.runPending(false)
 	}
-	fsInfo.allocMutex.Unlock()
+	trans.unlockAlloc()
 	if err != nil {
 		buf.TreeUnlock()
 		buf.Put()

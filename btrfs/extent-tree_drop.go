@@ -102,6 +102,7 @@ func (root *Root) visitNodeForDelete(wc *walkControl, eb *ExtentBuffer, refs, fl
 //
 //kernel:none btrfs_lookup_extent_info with the check that follows it in the walk
 func (trans *TransHandle) lookupBlockInfo(wc *walkControl, bytenr uint64, level int) error {
+	trans.assertAllocFree("looking up references")
 	refs, flags, err := trans.LookupExtentInfo(bytenr, uint64(level), true)
 	if err != nil {
 		return err
@@ -111,6 +112,14 @@ func (trans *TransHandle) lookupBlockInfo(wc *walkControl, bytenr uint64, level 
 	}
 	wc.refs[level], wc.flags[level] = refs, flags
 	return nil
+}
+
+// assertAllocFree: alloc_mutex is for freeing one block and nothing else.
+//
+//kernel:none the discipline of f87f057b49ee, asserted
+func (trans *TransHandle) assertAllocFree(what string) {
+	fsInfo := trans.fsInfo
+	fsInfo.k.WARN_ON(trans.allocHeld > 0 && !fsInfo.reverted(revertWalkDownTreeLocking), "alloc_mutex is held across %s", what)
 }
 
 // walkDownProc looks at the block that the walk has come to. stop: there is
@@ -176,7 +185,7 @@ func (path *Path) unlockLevel(level int) {
 func (trans *TransHandle) checkRefExists(root *Root, bytenr, parent uint64, level int) (bool, error) {
 	fsInfo := trans.fsInfo
 	path := NewPath()
-	fsInfo.allocMutex.Lock()
+	trans.lockAlloc()
 	_, err := trans.lookupExtentBackref(path, bytenr, uint64(fsInfo.nodesize), parent, root.Objectid(), uint64(level), 0)
 	path.Free()
 	if err == nil || err == unix.ENOENT {
@@ -184,7 +193,7 @@ func (trans *TransHandle) checkRefExists(root *Root, bytenr, parent uint64, leve
 			err = e
 		}
 	}
-	fsInfo.allocMutex.Unlock()
+	trans.unlockAlloc()
 	if err == unix.ENOENT {
 		return false, nil
 	}
@@ -211,7 +220,7 @@ func (root *Root) childParent(path *Path, wc *walkControl, level int) (uint64, e
 // lock is dropped for that, and everything known about it with the lock.
 //
 //kernel:fs/btrfs/extent-tree.c check_next_block_uptodate
-func (root *Root) checkNextBlockUptodate(path *Path, wc *walkControl, next *ExtentBuffer) error {
+func (trans *TransHandle) checkNextBlockUptodate(root *Root, path *Path, wc *walkControl, next *ExtentBuffer) error {
 	parent, slot := path.Nodes[wc.level], path.Slots[wc.level]
 	check := treeParentCheck{ownerRoot: root.Objectid(), level: wc.level - 1, transid: parent.NodePtrGeneration(slot),
 		hasFirstKey: true, firstKey: parent.NodeKey(slot)}
@@ -219,6 +228,7 @@ func (root *Root) checkNextBlockUptodate(path *Path, wc *walkControl, next *Exte
 		return next.checkCached(&check)
 	}
 	next.TreeUnlock()
+	trans.assertAllocFree("reading a block")
 	err := next.readExtentBuffer(&check)
 	next.TreeLock()
 	wc.lookupInfo = true
@@ -312,7 +322,7 @@ func (trans *TransHandle) enterChild(root *Root, path *Path, wc *walkControl, ne
 		wc.stage = UPDATE_BACKREF
 		wc.sharedLevel = level
 	}
-	if err := root.checkNextBlockUptodate(path, wc, next); err != nil {
+	if err := trans.checkNextBlockUptodate(root, path, wc, next); err != nil {
 		return err
 	}
 	path.Nodes[level] = next
@@ -526,6 +536,7 @@ func (root *Root) DropSnapshot(updateRef bool) (err error) {
 		}
 		item.DropProgress, item.DropLevel = wc.dropProgress, uint8(wc.dropLevel)
 		if !trans.ShouldEnd() && !fsInfo.needCleanerSleep() {
+			trans.assertAllocFree("rescheduling")
 			fsInfo.k.CondResched()
 			continue
 		}

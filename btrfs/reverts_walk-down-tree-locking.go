@@ -2,8 +2,6 @@
 
 package btrfs
 
-import "kbtrfs/btrfs/disk"
-
 // How the walk over a dead tree locked in 2008. What it is about is the moment
 // between looking up how many references a block has and dropping one:
 //
@@ -96,10 +94,14 @@ func (trans *TransHandle) doWalkDownBeforeLocking(root *Root, path *Path, wc *wa
 	return false, nil
 }
 
-// atomicCow: with S0 who copies a block holds alloc_mutex from looking at its
-// references until his own is dropped.
+// lockAllocForCow: with S0 who copies a block holds alloc_mutex from looking at
+// its references until his own is dropped.
 //
 //kernel:none see above
-func (trans *TransHandle) atomicCow(buf *ExtentBuffer) bool {
-	return trans.fsInfo.variant(revertWalkDownTreeLocking) == "S0" && buf.Generation() <= disk.BTRFS_LAST_FREE_OBJECTID
+func (trans *TransHandle) lockAllocForCow() (locked bool) {
+	locked = trans.fsInfo.variant(revertWalkDownTreeLocking) == "S0"
+	if locked {
+		trans.lockAlloc()
+	}
+	return locked
 }

@@ -167,6 +167,7 @@ type TransHandle struct {
 	addingCsums     bool // the csum tree is paid for by blockRsv
 	allocatingChunk bool
 	committing      bool // this handle is the committer's
+	allocHeld       int  // how often lockAlloc was called
 	aborted         error
 	pendingSnapshot *PendingSnapshot
 	newBgs          []*BlockGroup // made by this handle, not in the trees yet
