@@ -65,34 +65,43 @@ func dropPages(pages []*mm.Page) {
 	}
 }
 
-// dirtyPages makes what was copied into the locked pages part of the file: the
-// locked range becomes delalloc, with the writer's reservation, and the pages
-// dirty.
+// resetExtentDelalloc makes the locked range start..end delalloc with the
+// caller's reservation.
 //
 // What was delalloc already is reserved for twice now, so its old reservation is
 // given back: by clearing the old state with its accounting, or, if nothing but
 // delalloc is there, by giving the new one back and leaving the states alone.
 //
+//kernel:none the clearing and setting that btrfs_dirty_pages and btrfs_page_mkwrite have in common
+func (inode *Inode) resetExtentDelalloc(start, end uint64, noReserve bool, cached **ExtentState) {
+	tree := &inode.ioTree
+	if !noReserve && tree.TestRangeBit(start, end, EXTENT_DELALLOC, true, *cached) &&
+		!tree.TestRangeBit(start, end, EXTENT_NORESERVE, false, *cached) {
+		inode.delallocReleaseSpace(end + 1 - start)
+		return
+	}
+	tree.ClearExtentBit(start, end, EXTENT_DIRTY|EXTENT_DELALLOC|EXTENT_DO_ACCOUNTING|EXTENT_DEFRAG, false, cached)
+	extra := uint32(0)
+	if noReserve {
+		extra = EXTENT_NORESERVE
+	}
+	inode.setExtentDelalloc(start, end, extra, cached)
+}
+
+// dirtyPages makes what was copied into the locked pages part of the file: the
+// locked range becomes delalloc, with the writer's reservation, and the pages
+// dirty.
+//
 //kernel:fs/btrfs/file.c btrfs_dirty_pages
 func (inode *Inode) dirtyPages(pages []*mm.Page, pos int64, writeBytes int, noReserve bool, cached **ExtentState) {
 	start := alignDown(uint64(pos), pageSize)
-	length := uint64(len(pages)) * pageSize
-	end := start + length - 1
-	tree := &inode.ioTree
+	end := start + uint64(len(pages))*pageSize - 1
 	endPos := pos + int64(writeBytes)
 
 	if fsInfo := inode.root.fsInfo; fsInfo.reverted(revertDioReserveLeak) || fsInfo.reverted(revertDontCleanDirtyPages) {
 		inode.setExtentDelallocBeforeDontCleanDirtyPages(start, end, noReserve, cached)
-	} else if !noReserve && tree.TestRangeBit(start, end, EXTENT_DELALLOC, true, *cached) &&
-		!tree.TestRangeBit(start, end, EXTENT_NORESERVE, false, *cached) {
-		inode.delallocReleaseSpace(length)
 	} else {
-		tree.ClearExtentBit(start, end, EXTENT_DIRTY|EXTENT_DELALLOC|EXTENT_DO_ACCOUNTING|EXTENT_DEFRAG, false, cached)
-		extra := uint32(0)
-		if noReserve {
-			extra = EXTENT_NORESERVE
-		}
-		inode.setExtentDelalloc(start, end, extra, cached)
+		inode.resetExtentDelalloc(start, end, noReserve, cached)
 	}
 	for _, page := range pages {
 		page.SetUptodate()
@@ -692,6 +701,78 @@ func (inode *Inode) bufferedWrite(i *mm.IovIter, pos int64) (written int, err er
 	return 0, err
 }
 
+// vmOps are the operations on memory that a file is mapped to.
+//
+//kernel:none btrfs_file_vm_ops
+type vmOps struct{ mm.FileVMOperations }
+
+// PageMkwrite readies a page for stores: from now on it is a buffered write of
+// the whole page. Space is reserved first, without locks, since that may write
+// other pages back; an ordered extent that covers the page must finish, as for
+// write(2).
+//
+// The page stays locked until its page table entry is writable. If it did not,
+// it could be written out in between, and the store would dirty it anew without
+// anybody being asked.
+//
+//kernel:fs/btrfs/file.c btrfs_page_mkwrite
+func (vmOps) PageMkwrite(vma *mm.VMA, vmf *mm.VMF) mm.VMFault {
+	inode := inodeOf(vma.Mapping)
+	page := vmf.Page
+	if inode.root.fsInfo.fsState.Test(BTRFS_FS_STATE_ERROR) {
+		return mm.VM_FAULT_SIGBUS
+	}
+	if err := inode.checkDataFreeSpace(pageSize); err != nil {
+		return mm.VM_FAULT_SIGBUS
+	}
+	if err := inode.delallocReserveMetadata(pageSize); err != nil {
+		inode.freeReservedDataSpace(pageSize)
+		return mm.VM_FAULT_SIGBUS
+	}
+	if err := vma.File.FileUpdateTime(); err != nil {
+		inode.delallocReleaseSpace(pageSize)
+		return mm.VM_FAULT_SIGBUS
+	}
+	start := vmf.Pgoff << pageShift
+	end := start + pageSize - 1
+	var cached *ExtentState
+	var size uint64
+	for {
+		inode.mmapLock.RLock()
+		page.Lock()
+		size = uint64(inode.ISize())
+		if page.Mapping.Load() != inode.Mapping || start >= size { // truncated
+			page.Unlock()
+			inode.mmapLock.RUnlock()
+			inode.delallocReleaseSpace(pageSize)
+			return mm.VM_FAULT_NOPAGE
+		}
+		page.WaitOnWriteback()
+		inode.ioTree.LockExtentBits(start, end, 0, &cached)
+		setPageExtentMapped(page)
+		ordered := inode.LookupOrderedExtent(start)
+		if ordered == nil {
+			break
+		}
+		inode.ioTree.UnlockExtentCached(start, end, &cached)
+		page.Unlock()
+		inode.mmapLock.RUnlock()
+		inode.StartOrderedExtent(ordered, true)
+		ordered.PutOrderedExtent()
+	}
+	inode.resetExtentDelalloc(start, end, false, &cached)
+	if end >= size { // what was stored behind the end before
+		page.Zero(int(size%pageSize), pageSize)
+	}
+	page.ClearChecked()
+	page.SetDirty()
+	page.SetUptodate()
+	inode.setLastTransWrite()
+	inode.ioTree.UnlockExtentCached(start, end, &cached)
+	inode.mmapLock.RUnlock()
+	return mm.VM_FAULT_LOCKED
+}
+
 // dataFops are the file operations of regular files.
 //
 //kernel:none btrfs_file_operations
@@ -710,6 +791,13 @@ func (dataFops) Release(vinode *vfs.Inode, file *vfs.File) error {
 	if inode := I(vinode); inode.runtimeFlags.Test(BTRFS_INODE_FLUSH_ON_CLOSE) && inode.runtimeFlags.TestAndClear(BTRFS_INODE_FLUSH_ON_CLOSE) {
 		mm.FilemapFlush(inode.Mapping)
 	}
+	return nil
+}
+
+//kernel:fs/btrfs/file.c btrfs_file_mmap
+func (dataFops) Mmap(file *vfs.File, vma *mm.VMA) error {
+	file.FileAccessed()
+	vma.Ops = vmOps{}
 	return nil
 }
 

@@ -148,6 +148,9 @@ func (BaseFileOperations) Fallocate(file *File, mode int, offset, length int64) 
 //kernel:none no ioctl operation
 func (BaseFileOperations) Ioctl(file *File, cmd uint, arg any) error { return unix.ENOTTY }
 
+//kernel:none no mmap operation
+func (BaseFileOperations) Mmap(file *File, vma *mm.VMA) error { return unix.ENODEV }
+
 //kernel:none no remap_file_range operation: copy_file_range copies bytes
 func (BaseFileOperations) RemapFileRange(in *File, posIn int64, out *File, posOut int64, length int64, flags uint) (int64, error) {
 	return 0, unix.EOPNOTSUPP

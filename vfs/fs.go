@@ -82,6 +82,8 @@ type FileOperations interface {
 	Fsync(file *File, start, end int64, datasync bool) error
 	Fallocate(file *File, mode int, offset, length int64) error
 	Ioctl(file *File, cmd uint, arg any) error
+	// Mmap sets vma.Ops, which back an area that maps the file.
+	Mmap(file *File, vma *mm.VMA) error
 	// RemapFileRange makes a range of out share the blocks of in's, see REMAP_FILE_DEDUP, and returns how long it was. Both files are
 	// of this file system.
 	RemapFileRange(in *File, posIn int64, out *File, posOut int64, length int64, flags uint) (int64, error)

@@ -122,6 +122,10 @@ func (fifoOperations) ReadIter(iocb *Kiocb, iter *mm.IovIter) (int, error) {
 		done := 0
 		for iter.Count() > 0 && p.fill.Load() > 0 {
 			n := iter.CopyTo(p.ring[p.head:min(len(p.ring), p.head+int(p.fill.Load()))])
+			if n == 0 && done == 0 {
+				p.lock.Unlock()
+				return 0, unix.EFAULT
+			}
 			if n == 0 {
 				break
 			}
@@ -156,6 +160,12 @@ func (fifoOperations) WriteIter(iocb *Kiocb, iter *mm.IovIter) (int, error) {
 		if done == 0 && iter.Count() <= pipeBuf {
 			need = int64(iter.Count())
 		}
+		if err := iter.FaultInReadable(iter.Count()); err != nil {
+			if done > 0 {
+				break
+			}
+			return 0, err
+		}
 		p.lock.Lock()
 		if p.readers.Load() == 0 {
 			p.lock.Unlock()
@@ -172,7 +182,9 @@ func (fifoOperations) WriteIter(iocb *Kiocb, iter *mm.IovIter) (int, error) {
 					end = p.head
 				}
 				n := min(end-tail, iter.Count())
-				n = iter.CopyFrom(p.ring[tail : tail+n])
+				if n = iter.CopyFrom(p.ring[tail : tail+n]); n == 0 {
+					break
+				}
 				iter.Advance(n)
 				p.fill.Add(int64(n))
 				done += n

@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kbtrfs/kernel"
+	"kbtrfs/kernel/mm"
 )
 
 // Process is who makes system calls: credentials, a working and a root directory, a umask and a table of open files. Its methods may
@@ -18,6 +19,7 @@ type Process struct {
 	files  *filesStruct
 	umask  kernel.AtomicUint32
 	exited kernel.AtomicBool
+	as     kernel.AtomicPointer[mm.MmStruct] // memory; nil as long as nothing was mapped
 
 	// Each holds references; walks read them without lock, and notice when they are gone.
 	fsLock kernel.SpinMutex
@@ -73,6 +75,9 @@ func (p *Process) Fork() *Process {
 	}
 	f.lock.Unlock()
 	g.table.Store(table)
+	if as := p.as.Load(); as != nil {
+		child.as.Store(as.Dup())
+	}
 	return child
 }
 
@@ -83,6 +88,9 @@ func (p *Process) Fork() *Process {
 func (p *Process) Exit() {
 	if p.exited.Swap(true) {
 		return
+	}
+	if as := p.as.Load(); as != nil {
+		as.Exit()
 	}
 	p.files.put()
 	p.pwd.Load().Put()

@@ -42,10 +42,20 @@ func rwVerifyArea(pos int64, count int) (int, error) {
 	return min(count, MAX_RW_COUNT), nil
 }
 
-// rw is a read or write of one or several buffers at pos; it returns the position behind it.
+// buffers are the memory of a read or write: a slice, several, or ranges of a process's memory.
+//
+//kernel:none the user pointers of read, readv and their like
+type buffers struct {
+	one  []byte
+	vec  [][]byte
+	as   *mm.MmStruct
+	segs []mm.UserSeg
+}
+
+// rw is a read or write of some memory at pos; it returns the position behind it.
 //
 //kernel:fs/read_write.c do_iter_readv_writev
-func (file *File) rw(write bool, one []byte, vec [][]byte, pos int64) (int, int64, error) {
+func (file *File) rw(write bool, b buffers, pos int64) (int, int64, error) {
 	need := FMODE_READ
 	if write {
 		need = FMODE_WRITE
@@ -56,10 +66,13 @@ func (file *File) rw(write bool, one []byte, vec [][]byte, pos int64) (int, int6
 	v := file.Path.Mnt.Sb.V
 	iocb := v.kiocbs.Get()
 	iocb.initIocb(file, pos)
-	if vec == nil {
-		iocb.iter.InitBytes(one)
-	} else {
-		iocb.iter.InitVec(vec)
+	switch {
+	case b.as != nil:
+		iocb.iter.InitUser(b.as, b.segs)
+	case b.vec == nil:
+		iocb.iter.InitBytes(b.one)
+	default:
+		iocb.iter.InitVec(b.vec)
 	}
 	count, err := rwVerifyArea(pos, iocb.iter.Count())
 	n := 0
@@ -85,7 +98,7 @@ func (file *File) rw(write bool, one []byte, vec [][]byte, pos int64) (int, int6
 //
 //kernel:fs/read_write.c vfs_read
 func (file *File) ReadAt(buf []byte, pos int64) (int, error) {
-	n, _, err := file.rw(false, buf, nil, pos)
+	n, _, err := file.rw(false, buffers{one: buf}, pos)
 	return n, err
 }
 
@@ -93,14 +106,14 @@ func (file *File) ReadAt(buf []byte, pos int64) (int, error) {
 //
 //kernel:fs/read_write.c vfs_write
 func (file *File) WriteAt(buf []byte, pos int64) (int, error) {
-	n, _, err := file.rw(true, buf, nil, pos)
+	n, _, err := file.rw(true, buffers{one: buf}, pos)
 	return n, err
 }
 
 // atPos reads or writes at the file position and moves it.
 //
 //kernel:fs/read_write.c ksys_read
-func (p *Process) atPos(fd int, write bool, one []byte, vec [][]byte) (int, error) {
+func (p *Process) atPos(fd int, write bool, b buffers) (int, error) {
 	file := p.fdget(fd)
 	if file == nil {
 		return -1, unix.EBADF
@@ -109,7 +122,7 @@ func (p *Process) atPos(fd int, write bool, one []byte, vec [][]byte) (int, erro
 	if lock {
 		file.posLock.Lock()
 	}
-	n, pos, err := file.rw(write, one, vec, file.pos.Load())
+	n, pos, err := file.rw(write, b, file.pos.Load())
 	if err == nil {
 		file.pos.Store(pos)
 	}
@@ -126,7 +139,7 @@ func (p *Process) atPos(fd int, write bool, one []byte, vec [][]byte) (int, erro
 // at reads or writes at a given position.
 //
 //kernel:fs/read_write.c ksys_pread64
-func (p *Process) at(fd int, write bool, one []byte, vec [][]byte, pos int64) (int, error) {
+func (p *Process) at(fd int, write bool, b buffers, pos int64) (int, error) {
 	if pos < 0 {
 		return -1, unix.EINVAL
 	}
@@ -140,7 +153,7 @@ func (p *Process) at(fd int, write bool, one []byte, vec [][]byte, pos int64) (i
 	}
 	n, err := 0, error(unix.ESPIPE)
 	if file.Mode&need != 0 {
-		n, _, err = file.rw(write, one, vec, pos)
+		n, _, err = file.rw(write, b, pos)
 	}
 	file.fput()
 	if err != nil {
@@ -152,53 +165,53 @@ func (p *Process) at(fd int, write bool, one []byte, vec [][]byte, pos int64) (i
 // Read reads at the file position.
 //
 //kernel:none mirrors system call read
-func (p *Process) Read(fd int, buf []byte) (int, error) { return p.atPos(fd, false, buf, nil) }
+func (p *Process) Read(fd int, buf []byte) (int, error) { return p.atPos(fd, false, buffers{one: buf}) }
 
 // Write writes at the file position.
 //
 //kernel:none mirrors system call write
-func (p *Process) Write(fd int, buf []byte) (int, error) { return p.atPos(fd, true, buf, nil) }
+func (p *Process) Write(fd int, buf []byte) (int, error) { return p.atPos(fd, true, buffers{one: buf}) }
 
 // Pread reads at a position.
 //
 //kernel:none mirrors system call pread64
 func (p *Process) Pread(fd int, buf []byte, pos int64) (int, error) {
-	return p.at(fd, false, buf, nil, pos)
+	return p.at(fd, false, buffers{one: buf}, pos)
 }
 
 // Pwrite writes at a position.
 //
 //kernel:none mirrors system call pwrite64
 func (p *Process) Pwrite(fd int, buf []byte, pos int64) (int, error) {
-	return p.at(fd, true, buf, nil, pos)
+	return p.at(fd, true, buffers{one: buf}, pos)
 }
 
 // Readv reads into several buffers at the file position.
 //
 //kernel:fs/read_write.c do_readv
 func (p *Process) Readv(fd int, bufs [][]byte) (int, error) {
-	return p.atPos(fd, false, nil, some(bufs))
+	return p.atPos(fd, false, buffers{vec: some(bufs)})
 }
 
 // Writev writes several buffers at the file position.
 //
 //kernel:fs/read_write.c do_writev
 func (p *Process) Writev(fd int, bufs [][]byte) (int, error) {
-	return p.atPos(fd, true, nil, some(bufs))
+	return p.atPos(fd, true, buffers{vec: some(bufs)})
 }
 
 // Preadv reads into several buffers at a position.
 //
 //kernel:fs/read_write.c do_preadv
 func (p *Process) Preadv(fd int, bufs [][]byte, pos int64) (int, error) {
-	return p.at(fd, false, nil, some(bufs), pos)
+	return p.at(fd, false, buffers{vec: some(bufs)}, pos)
 }
 
 // Pwritev writes several buffers at a position.
 //
 //kernel:fs/read_write.c do_pwritev
 func (p *Process) Pwritev(fd int, bufs [][]byte, pos int64) (int, error) {
-	return p.at(fd, true, nil, some(bufs), pos)
+	return p.at(fd, true, buffers{vec: some(bufs)}, pos)
 }
 
 // some makes the empty vector different from none.

@@ -6,10 +6,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Thread makes another task of the process. It shares the open files, and has credentials and a working directory of its own: what the
+// Thread makes another task of the process. It shares memory and open files, and has credentials and a working directory of its own: what the
 // threads of a file server are, which act for one client after the other. Exit ends it.
 //
-//kernel:none stands for clone with CLONE_FILES and without CLONE_FS
+//kernel:none stands for clone with CLONE_VM and CLONE_FILES and without CLONE_FS
 func (p *Process) Thread() *Process {
 	p.files.users.Inc()
 	p.fsLock.Lock()
@@ -18,6 +18,7 @@ func (p *Process) Thread() *Process {
 	t := p.V.newProcess(p.cred.Load(), p.umask.Load(), root, pwd)
 	t.files.put()
 	t.files = p.files
+	t.as.Store(p.mm().Get())
 	return t
 }
 

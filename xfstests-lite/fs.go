@@ -102,9 +102,11 @@ type Handle interface {
 
 // Mapping is a range of a file in memory.
 type Mapping interface {
-	Load(p []byte, off int64) error // SIGBUS is unix.EFAULT
+	Load(p []byte, off int64) error // mm.SIGBUS where there is nothing
 	Store(p []byte, off int64) error
 	Sync(off, length int64, flags int) error
+	Advise(off, length int64, advice int) error
+	Remap(length int64, flags int) error
 	Len() int64
 	Unmap() error
 }

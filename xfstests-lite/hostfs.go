@@ -14,6 +14,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"kbtrfs/kernel/mm"
 )
 
 // hostFS is the host's files. umask is the shell's; the process keeps its own.
@@ -341,12 +343,12 @@ func (m *hostMapping) Store(p []byte, off int64) error { return m.touch(p, off, 
 // touch copies from or to the mapping. Behind the end of the file that is a fault, which must not end ktest.
 func (m *hostMapping) touch(p []byte, off int64, write bool) (err error) {
 	if off < 0 || off+int64(len(p)) > int64(len(m.b)) {
-		return unix.EFAULT
+		return mm.SIGSEGV
 	}
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if recover() != nil {
-			err = unix.EFAULT
+			err = mm.SIGBUS
 		}
 	}()
 	if write {
@@ -359,6 +361,16 @@ func (m *hostMapping) touch(p []byte, off int64, write bool) (err error) {
 
 func (m *hostMapping) Sync(off, length int64, flags int) error {
 	return unix.Msync(m.b[off:off+length], flags)
+}
+func (m *hostMapping) Advise(off, length int64, advice int) error {
+	return unix.Madvise(m.b[off:off+length], advice)
+}
+func (m *hostMapping) Remap(length int64, flags int) error {
+	b, err := unix.Mremap(m.b, int(length), flags)
+	if err == nil {
+		m.b = b
+	}
+	return err
 }
 func (m *hostMapping) Len() int64   { return int64(len(m.b)) }
 func (m *hostMapping) Unmap() error { return unix.Munmap(m.b) }

@@ -289,9 +289,38 @@ func (h *vfsFile) DedupeRange(src Handle, srcOff, length, dstOff uint64) (uint64
 	return info.BytesDeduped, info.Status == vfs.FILE_DEDUPE_RANGE_DIFFERS, nil
 }
 
-// The vfs has no mappings.
+// vfsMapping is a range of a machine's file in the memory of the process that mapped it.
+type vfsMapping struct {
+	p            *vfs.Process
+	addr, length uint64
+}
 
-func (h *vfsFile) Map(int64, int64, int, int) (Mapping, error) { return nil, unix.ENOSYS }
+func (h *vfsFile) Map(off, length int64, prot, flags int) (Mapping, error) {
+	addr, err := h.fs.p.Mmap(0, uint64(length), prot, flags, h.fd, off)
+	if err != nil {
+		return nil, err
+	}
+	return &vfsMapping{h.fs.p, addr, uint64(length)}, nil
+}
+
+func (m *vfsMapping) Load(p []byte, off int64) error  { return m.p.Load(m.addr+uint64(off), p) }
+func (m *vfsMapping) Store(p []byte, off int64) error { return m.p.Store(m.addr+uint64(off), p) }
+func (m *vfsMapping) Sync(off, length int64, flags int) error {
+	return m.p.Msync(m.addr+uint64(off), uint64(length), flags)
+}
+func (m *vfsMapping) Advise(off, length int64, advice int) error {
+	return m.p.Madvise(m.addr+uint64(off), uint64(length), advice)
+}
+func (m *vfsMapping) Len() int64   { return int64(m.length) }
+func (m *vfsMapping) Unmap() error { return m.p.Munmap(m.addr, m.length) }
+
+func (m *vfsMapping) Remap(length int64, flags int) error {
+	addr, err := m.p.Mremap(m.addr, m.length, uint64(length), flags, 0)
+	if err == nil {
+		m.addr, m.length = addr, uint64(length)
+	}
+	return err
+}
 
 func (h *vfsFile) CopyRange(src Handle, srcOff, dstOff int64, length int) (int, error) {
 	from, ok := src.(*vfsFile)

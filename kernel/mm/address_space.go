@@ -120,18 +120,6 @@ func (BaseAddressSpaceOperations) Releasepage(page *Page) bool {
 	return true
 }
 
-// MappedRanges is what the page cache asks of those who map a file into
-// address spaces.
-//
-//kernel:none the reverse map of include/linux/rmap.h, as far as mm/ calls it
-type MappedRanges interface {
-	// Mkclean write-protects all mappings of the page and tells whether one of
-	// them was dirty (page_mkclean).
-	Mkclean(page *Page) bool
-	// UnmapRange removes the mappings of pages [start, end] (unmap_mapping_range).
-	UnmapRange(start, end uint64)
-}
-
 // AddressSpace is the page cache of one file: a tree of pages with tags.
 //
 // Finding a page takes no lock (see Page). Adding, removing and tagging are
@@ -145,12 +133,12 @@ type AddressSpace struct {
 	TreeLock kernel.SpinMutex
 	Pages    kernel.XArray[Page] // read without lock, changed under TreeLock
 	BDI      *BackingDevInfo
-	IMmap    MappedRanges // nil while the file is not mapped
-	Private  any          // for the owner
+	Private  any // for the owner
 
 	// WritebackIndex is where cyclic writeback goes on; a hint.
 	WritebackIndex kernel.AtomicUint64
 
+	iMmap iMmap // who maps the file
 	flags kernel.AtomicUint32
 	mm    *MM
 }
@@ -163,7 +151,8 @@ func (mapping *AddressSpace) Init(mm *MM, host Host, aops AddressSpaceOperations
 	mapping.TreeLock.Init(mm.treeLockClass)
 	mapping.WritebackIndex.Store(0)
 	mapping.flags.Store(0)
-	mapping.IMmap, mapping.Private = nil, nil
+	mapping.iMmap.lock.Init(mm.iMmapClass)
+	mapping.Private = nil
 }
 
 // MM returns the memory whose pages the mapping uses.
@@ -219,12 +208,3 @@ func (mapping *AddressSpace) CheckErrors() error {
 //
 //kernel:none a look at the AS_EIO and AS_ENOSPC bits
 func (mapping *AddressSpace) HasErrors() bool { return mapping.flags.Load() != 0 }
-
-// unmapRange takes pages [start, end] out of all address spaces.
-//
-//kernel:mm/memory.c unmap_mapping_range
-func (mapping *AddressSpace) unmapRange(start, end uint64) {
-	if mapping.IMmap != nil && start <= end {
-		mapping.IMmap.UnmapRange(start, end)
-	}
-}

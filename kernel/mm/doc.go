@@ -18,7 +18,15 @@
 //	balance.go         holding writers back                       page-writeback.c, backing-dev.c
 //	truncate.go        removing pages                             truncate.c
 //	lru.go, vmscan.go  which pages go when memory is short        swap.c, vmscan.c
+//	mm_types.go        address spaces, areas, page tables         mm_types.h, mm.h
+//	mmap.go            making, cutting, removing areas            mmap.c
+//	mremap.go, mprotect.go, msync.go  the calls of these names    msync.c, madvise.c
+//	memory.go          faults; removing page table entries        memory.c
+//	filemap_fault.go   faults of the page cache                   filemap.c
+//	shmem.go           shared anonymous memory                    shmem.c
+//	rmap.go            from a page to who maps it                 rmap.c
 //	iov_iter.go        the caller's memory                        iov_iter.c
+//	uaccess.go, gup.go that memory as addresses; pinning it       uaccess.h, gup.c
 //	leaflock.go        the lock of lists that are nobody else's    (ours)
 //
 // # The life of a page in the cache
@@ -37,11 +45,14 @@
 //
 // # Lock order
 //
-//	page lock (ascending index within a file)
-//	  mapping.TreeLock
-//	    lruLock, freeLock, bdiLock   (leaves; never two at a time)
+//	mmapSem
+//	  page lock (ascending index within a file)
+//	    iMmap.lock
+//	      a page table's ptl
+//	        mapping.TreeLock
+//	          lruLock, freeLock, bdiLock   (leaves; never two at a time)
 //
-// TreeLock and the leaves are spin locks. Completions (EndWriteback, SetUptodate
+// All but the first two are spin locks. Completions (EndWriteback, SetUptodate
 // and Unlock at the end of a read) take only those and may run where sleeping
 // is forbidden. Finding a page and reading it take no lock.
 //

@@ -2,6 +2,8 @@
 
 package mm
 
+import "golang.org/x/sys/unix"
+
 // GenericFileRead copies cached pages of the file to iter, beginning at byte
 // pos, and reads those that are missing. It returns how many bytes it copied,
 // and an error only if that is none. The size of the file (Host.ISize) is
@@ -64,7 +66,11 @@ func GenericFileRead(ra *FileRa, mapping *AddressSpace, pos int64, iter *IovIter
 		offset &= PAGE_SIZE - 1
 		prevOffset = offset
 		page.Put()
-		if n < nr || iter.Count() == 0 {
+		if n < nr && iter.Count() > 0 {
+			ret = unix.EFAULT
+			break
+		}
+		if iter.Count() == 0 {
 			break
 		}
 		if index%pagevecSize == 0 {

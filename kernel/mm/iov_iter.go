@@ -3,9 +3,9 @@
 package mm
 
 // IovIter walks over the memory of a caller of read or write: a row of byte
-// slices. The copying methods return how many bytes they moved, which may be
-// fewer than asked for, and callers must cope (fault the rest in and try again,
-// or give up): memory that can fault fits behind the same methods.
+// slices, or of ranges in an address space (uaccess.go). The copying methods
+// return how many bytes they moved, which may be fewer than asked for, and
+// callers must cope: fault the rest in and try again, or give up.
 //
 // An IovIter is a plain value: a copy of it remembers a position, and
 // assigning the copy back returns there.
@@ -19,13 +19,19 @@ type IovIter struct {
 	cur   []byte   // what is left of the current segment
 	rest  [][]byte // the segments behind it
 	count int
+
+	as    *MmStruct // nil: slices, else the following
+	ucur  UserSeg   // what is left of the current segment
+	urest []UserSeg
+
+	nofault bool
 }
 
 // InitBytes makes i walk over p.
 //
 //kernel:none the kernel's iov_iter_kvec and iov_iter_ubuf for one segment
 func (i *IovIter) InitBytes(p []byte) {
-	i.cur, i.rest, i.count = p, nil, len(p)
+	*i = IovIter{cur: p, count: len(p)}
 }
 
 // InitVec makes i walk over segments; the slice of slices must not change
@@ -33,7 +39,7 @@ func (i *IovIter) InitBytes(p []byte) {
 //
 //kernel:none the kernel's iov_iter_init
 func (i *IovIter) InitVec(segs [][]byte) {
-	i.cur, i.rest, i.count = nil, segs, 0
+	*i = IovIter{rest: segs}
 	for _, s := range segs {
 		i.count += len(s)
 	}
@@ -57,7 +63,12 @@ func (i *IovIter) Count() int { return i.count }
 // SingleSegCount is the number of bytes left in the current segment.
 //
 //kernel:lib/iov_iter.c iov_iter_single_seg_count
-func (i *IovIter) SingleSegCount() int { return len(i.cur) }
+func (i *IovIter) SingleSegCount() int {
+	if i.as != nil {
+		return i.ucur.Len
+	}
+	return len(i.cur)
+}
 
 // Truncate forgets all but the first n bytes left.
 //
@@ -68,6 +79,7 @@ func (i *IovIter) Truncate(n int) {
 		if len(i.cur) > n {
 			i.cur = i.cur[:n]
 		}
+		i.ucur.Len = min(i.ucur.Len, n)
 	}
 }
 
@@ -79,6 +91,10 @@ func (i *IovIter) Advance(n int) {
 		n = i.count
 	}
 	i.count -= n
+	if i.as != nil {
+		i.advanceUser(n)
+		return
+	}
 	for n >= len(i.cur) && (n > 0 || len(i.rest) > 0) {
 		n -= len(i.cur)
 		if len(i.rest) == 0 {
@@ -90,17 +106,16 @@ func (i *IovIter) Advance(n int) {
 	i.cur = i.cur[n:]
 }
 
-// FaultInReadable makes sure that the next bytes can be taken. Slices of the
-// host are always there.
-//
-//kernel:mm/filemap.c iov_iter_fault_in_readable @v3.12
-func (i *IovIter) FaultInReadable(n int) error { return nil }
-
 // CopyFrom copies from the caller's memory into dst and returns how many bytes
-// were there. It does not move the iterator: Advance does.
+// were there. It does not move the iterator: Advance does. It does not fault, so
+// that it can be called with pages and ranges locked: FaultInReadable comes
+// first, outside of the locks.
 //
-//kernel:mm/filemap.c iov_iter_copy_from_user @v3.12
+//kernel:mm/filemap.c iov_iter_copy_from_user_atomic @v3.12
 func (i *IovIter) CopyFrom(dst []byte) int {
+	if i.as != nil {
+		return i.copyFromUser(dst)
+	}
 	if len(dst) <= len(i.cur) {
 		copyData(dst, i.cur[:len(dst)])
 		return len(dst)
@@ -116,10 +131,14 @@ func (i *IovIter) CopyFrom(dst []byte) int {
 }
 
 // CopyTo copies src to the caller's memory and moves on by as much as it
-// returns.
+// returns. It may fault: no page or range may be locked, unless DisableFaults
+// was called.
 //
 //kernel:lib/iov_iter.c _copy_to_iter
 func (i *IovIter) CopyTo(src []byte) int {
+	if i.as != nil {
+		return i.copyToUser(src)
+	}
 	done := 0
 	for done < len(src) && i.count > 0 {
 		n := min(len(src)-done, len(i.cur), i.count)
@@ -135,6 +154,9 @@ func (i *IovIter) CopyTo(src []byte) int {
 //
 //kernel:lib/iov_iter.c iov_iter_zero
 func (i *IovIter) Zero(n int) int {
+	if i.as != nil {
+		return i.zeroUser(n)
+	}
 	done := 0
 	for done < n && i.count > 0 {
 		m := min(n-done, len(i.cur), i.count)

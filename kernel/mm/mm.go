@@ -42,7 +42,7 @@ type MM struct {
 	background int64
 	hard       int64
 
-	pageClass, treeLockClass *kernel.LockClass
+	pageClass, treeLockClass, iMmapClass, ptlClass *kernel.LockClass
 
 	nrAlloc kernel.AtomicInt64 // pages in use
 
@@ -102,6 +102,8 @@ func New(k *kernel.Kernel, o Options) *MM {
 	}
 	mm.pageClass = k.Class("page")
 	mm.treeLockClass = k.Class("mapping->tree_lock")
+	mm.iMmapClass = k.Class("mapping->i_mmap_lock")
+	mm.ptlClass = k.Class("page table")
 	mm.freeLock.Init(k, "mm->free_lock")
 	mm.lruLock.Init(k, "zone->lru_lock")
 	mm.bdiLock.Init(k, "bdi_lock")

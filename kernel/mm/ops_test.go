@@ -59,53 +59,6 @@ func TestBaseOps(t *testing.T) {
 	})
 }
 
-// vmas stands for address spaces that map pages of a file.
-type vmas struct {
-	dirty    map[uint64]bool // pages with a dirty pte
-	unmapped []uint64        // pairs of first and last
-}
-
-func (v *vmas) Mkclean(page *Page) bool {
-	d := v.dirty[page.Index]
-	delete(v.dirty, page.Index)
-	return d
-}
-
-func (v *vmas) UnmapRange(start, end uint64) { v.unmapped = append(v.unmapped, start, end) }
-
-// TestMapped: a dirty pte makes the page dirty when it is cleaned for I/O, with
-// all that the file system does then; truncation unmaps what it removes.
-func TestMapped(t *testing.T) {
-	real(t, func(k *kernel.Kernel) {
-		fs := newFakeFS(k, Options{}, 8)
-		m := &fs.mapping
-		v := &vmas{dirty: map[uint64]bool{2: true}}
-		m.IMmap = v
-		page := FindOrCreatePage(m, 2)
-		page.SetUptodate()
-		if !page.ClearDirtyForIO() || fs.marked.Load() != 1 {
-			t.Error("the dirty pte went unnoticed")
-		}
-		if page.ClearDirtyForIO() {
-			t.Error("dirty twice")
-		}
-		page.SetWriteback()
-		page.EndWriteback()
-		page.Unlock()
-		page.Put()
-		TruncatePagecache(m, 100)
-		if len(v.unmapped) < 4 || v.unmapped[0] != 1 || v.unmapped[1] != math.MaxUint64 {
-			t.Errorf("unmapped %v", v.unmapped)
-		}
-		v.unmapped = nil
-		TruncatePagecacheRange(m, 100, 3*PAGE_SIZE-1)
-		if len(v.unmapped) != 2 || v.unmapped[0] != 1 || v.unmapped[1] != 2 {
-			t.Errorf("unmapped %v for a hole that covers pages 1 and 2", v.unmapped)
-		}
-		fs.done()
-	})
-}
-
 // TestWriteOnePage: unlocked and on disk when it returns.
 func TestWriteOnePage(t *testing.T) {
 	worlds(t, 10, func(k *kernel.Kernel) {

@@ -337,16 +337,9 @@ func (page *Page) ClearDirtyForIO() bool {
 	if !page.Flags.TestAndClear(PG_dirty) {
 		return false
 	}
+	page.clearAge(PG_behind)
 	mapping.accountCleaned()
 	return true
-}
-
-// mkclean write-protects all mappings of the page into address spaces and tells
-// whether one was dirty.
-//
-//kernel:mm/rmap.c page_mkclean @v3.12
-func (page *Page) mkclean(mapping *AddressSpace) bool {
-	return mapping.IMmap != nil && mapping.IMmap.Mkclean(page)
 }
 
 // SetWriteback says that the I/O of a locked page is starting. The WRITEBACK

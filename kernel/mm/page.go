@@ -34,6 +34,7 @@ const (
 	PG_active            // on the active one
 	PG_reclaim           // reclaim wants this page as soon as its writeback ends
 	PG_readahead         // the use of this page starts the next read-ahead
+	PG_behind            // dirtied without its file system being told; nothing but checkers looks at it
 )
 
 // Page is one page of memory, of a file's cache or of anyone who called
@@ -72,6 +73,7 @@ type Page struct {
 	Private any    // meaning given by the owner of Mapping; see AttachPrivate
 
 	count    kernel.AtomicInt32
+	mapcount kernel.AtomicInt32 // page table entries that show this page of a file
 	age      kernel.AtomicUint32
 	mm       *MM
 	lru      kernel.Entry[Page] // mm.lruLock
@@ -94,6 +96,12 @@ func (page *Page) setAge(bit uint) { page.age.Or(1 << bit) }
 func (page *Page) clearAge(bit uint) bool {
 	return page.age.Load()&(1<<bit) != 0 && page.age.And(^uint32(1<<bit))&(1<<bit) != 0
 }
+
+// DirtiedBehind tells whether the page was dirtied without its file system being
+// told since that has last begun to write it.
+//
+//kernel:none for checkers
+func (page *Page) DirtiedBehind() bool { return page.aged(PG_behind) }
 
 // Lock takes the page lock; it may sleep until I/O on the page has ended.
 //

@@ -122,8 +122,8 @@ func (mm *MM) freeClean(page *Page) {
 			}
 		}
 	}
-	if page.Mapping.Load() != nil || page.aged(PG_lru) {
-		mm.K.WARN_ON(true, "bad page state: page %d freed while in a mapping or on a list", page.Index)
+	if page.Mapping.Load() != nil || page.aged(PG_lru) || page.Mapped() {
+		mm.K.WARN_ON(true, "bad page state: page %d freed while in a mapping, mapped or on a list", page.Index)
 	}
 	page.age.Store(0)
 	page.Private = nil

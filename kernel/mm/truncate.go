@@ -48,7 +48,9 @@ func truncateCompletePage(mapping *AddressSpace, page *Page) {
 //
 //kernel:mm/truncate.c truncate_inode_page @v3.12
 func TruncateInodePage(mapping *AddressSpace, page *Page) {
-	mapping.unmapRange(page.Index, page.Index)
+	if page.Mapped() {
+		mapping.unmapRange(page.Index, page.Index, false)
+	}
 	truncateCompletePage(mapping, page)
 }
 
@@ -221,7 +223,7 @@ func invalidateCompletePage2(mapping *AddressSpace, page *Page) bool {
 func InvalidateInodePages2Range(mapping *AddressSpace, start, end uint64) error {
 	var buf [pagevecSize]*Page
 	var ret error
-	mapping.unmapRange(start, end)
+	mapping.unmapRange(start, end, false)
 	for index := start; index <= end; {
 		n := findPages(mapping, &index, end, xaPresent, buf[:])
 		if n == 0 {
@@ -231,7 +233,9 @@ func InvalidateInodePages2Range(mapping *AddressSpace, start, end uint64) error 
 			page.Lock()
 			if page.Mapping.Load() == mapping {
 				page.WaitOnWriteback()
-				mapping.unmapRange(page.Index, page.Index)
+				if page.Mapped() {
+					mapping.unmapRange(page.Index, page.Index, false)
+				}
 				if !invalidateCompletePage2(mapping, page) {
 					ret = unix.EBUSY
 				}
@@ -258,9 +262,9 @@ func InvalidateInodePages2(mapping *AddressSpace) error {
 //kernel:mm/truncate.c truncate_pagecache
 func TruncatePagecache(mapping *AddressSpace, newsize int64) {
 	hole := uint64(newsize+PAGE_SIZE-1) >> PAGE_SHIFT
-	mapping.unmapRange(hole, math.MaxUint64)
+	mapping.unmapRange(hole, math.MaxUint64, true)
 	TruncateInodePages(mapping, newsize)
-	mapping.unmapRange(hole, math.MaxUint64)
+	mapping.unmapRange(hole, math.MaxUint64, true)
 }
 
 // TruncatePagecacheRange removes the pages of a hole, bytes [lstart, lend].
@@ -269,7 +273,7 @@ func TruncatePagecache(mapping *AddressSpace, newsize int64) {
 func TruncatePagecacheRange(mapping *AddressSpace, lstart, lend int64) {
 	first, last := uint64(lstart+PAGE_SIZE-1)>>PAGE_SHIFT, uint64(lend+1)>>PAGE_SHIFT
 	if last > first {
-		mapping.unmapRange(first, last-1)
+		mapping.unmapRange(first, last-1, false)
 	}
 	TruncateInodePagesRange(mapping, lstart, lend)
 }

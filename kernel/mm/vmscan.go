@@ -147,6 +147,9 @@ func (mm *MM) shrinkPageList(pages []*Page) (kept, freed, unclean int) {
 			continue
 		}
 		mapping := page.Mapping.Load()
+		if mapping != nil && page.Mapped() {
+			page.tryToUnmap(mapping)
+		}
 		if page.Flags.Load()&(1<<PG_dirty|1<<PG_writeback) != 0 {
 			if mapping != nil {
 				page.setAge(PG_reclaim)

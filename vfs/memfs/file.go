@@ -115,6 +115,9 @@ func (fileOps) ReadIter(iocb *vfs.Kiocb, iter *mm.IovIter) (int, error) {
 		}
 		m := iter.CopyTo(src[off : off+want])
 		if m == 0 {
+			if done == 0 {
+				return 0, unix.EFAULT
+			}
 			break
 		}
 		iocb.Pos += int64(m)
@@ -154,6 +157,9 @@ func (n *node) write(iocb *vfs.Kiocb, iter *mm.IovIter) (int, error) {
 		err = n.expand(inode)
 	}
 	for err == nil && iter.Count() > 0 {
+		if err = iter.FaultInReadable(blockSize); err != nil {
+			break
+		}
 		var b *block
 		if b, err = n.alloc(uint64(iocb.Pos >> blockShift)); err != nil {
 			break
@@ -162,10 +168,7 @@ func (n *node) write(iocb *vfs.Kiocb, iter *mm.IovIter) (int, error) {
 			b.data = new([blockSize]byte)
 		}
 		off := int(iocb.Pos & (blockSize - 1))
-		m := iter.CopyFrom(b.data[off:])
-		if m == 0 {
-			break
-		}
+		m := iter.CopyFrom(b.data[off:]) // 0 if the memory has gone again
 		iter.Advance(m)
 		iocb.Pos += int64(m)
 		done += m
