@@ -10,13 +10,15 @@ import (
 
 // Numbers of the ioctls that every file system has. What a C program passes by address is the argument here: *FiemapExtentInfo with
 // Fiemap's range in FiemapArg, *int for FIGETBSZ and FIONREAD, *int or *uint32 for FS_IOC_GETFLAGS and SETFLAGS (file systems
-// always get *uint32).
+// always get *uint32), *Fsxattr for FS_IOC_FSGETXATTR and FSSETXATTR.
 const (
-	FS_IOC_FIEMAP   = 0xc020660b
-	FS_IOC_GETFLAGS = 0x80086601
-	FS_IOC_SETFLAGS = 0x40086602
-	FIGETBSZ        = 2
-	FIONREAD        = 0x541b
+	FS_IOC_FIEMAP     = 0xc020660b
+	FS_IOC_GETFLAGS   = 0x80086601
+	FS_IOC_SETFLAGS   = 0x40086602
+	FS_IOC_FSGETXATTR = 0x801c581f
+	FS_IOC_FSSETXATTR = 0x401c5820
+	FIGETBSZ          = 2
+	FIONREAD          = 0x541b
 )
 
 // FIEMAP_* flags of requests and extents.
@@ -117,7 +119,55 @@ func (p *Process) Ioctl(fd int, cmd uint, arg any) error {
 		a.Bind(p)
 		defer a.Unbind()
 	}
+	if fa, ok := arg.(*Fsxattr); ok && (cmd == FS_IOC_FSGETXATTR || cmd == FS_IOC_FSSETXATTR) {
+		return file.ioctlFsxattr(cmd == FS_IOC_FSSETXATTR, fa)
+	}
 	return file.Op.Ioctl(file, cmd, arg)
+}
+
+// Fsxattr is another way to see an inode's flags. Of the fields for file systems that have extent size hints or project quotas, only zero
+// can be set.
+//
+//kernel:none mirrors struct fsxattr of include/uapi/linux/fs.h
+type Fsxattr struct {
+	Xflags, Extsize, Nextents, Projid, Cowextsize uint32
+}
+
+// xflags pairs the flags that FS_IOC_GETFLAGS and FS_IOC_FSGETXATTR have in common.
+var xflags = [...]struct{ fs, x uint32 }{
+	{0x10, 0x08}, {0x20, 0x10}, {0x08, 0x20}, {0x80, 0x40}, {0x40, 0x80}, // immutable, append, sync, noatime, nodump
+}
+
+//kernel:fs/ioctl.c ioctl_fsgetxattr
+func (file *File) ioctlFsxattr(set bool, fa *Fsxattr) error {
+	var flags uint32
+	if err := file.Op.Ioctl(file, FS_IOC_GETFLAGS, &flags); err != nil {
+		return err
+	}
+	if !set {
+		*fa = Fsxattr{}
+		for _, p := range xflags {
+			if flags&p.fs != 0 {
+				fa.Xflags |= p.x
+			}
+		}
+		return nil
+	}
+	if fa.Extsize|fa.Projid|fa.Cowextsize != 0 {
+		return unix.EINVAL
+	}
+	rest := fa.Xflags
+	for _, p := range xflags {
+		flags &^= p.fs
+		if fa.Xflags&p.x != 0 {
+			flags |= p.fs
+		}
+		rest &^= p.x
+	}
+	if rest != 0 {
+		return unix.EOPNOTSUPP
+	}
+	return file.Op.Ioctl(file, FS_IOC_SETFLAGS, &flags)
 }
 
 //kernel:fs/ioctl.c ioctl_fiemap

@@ -66,6 +66,18 @@ func (s *Server) Ioctl(_ <-chan struct{}, in *fuse.IoctlIn, inbuf []byte, out *f
 			}
 			flags = binary.NativeEndian.Uint32(inbuf)
 			err = p.Ioctl(fd, vfs.FS_IOC_SETFLAGS, &flags)
+		case vfs.FS_IOC_FSGETXATTR: // which the host asks for before it changes flags
+			var fa vfs.Fsxattr
+			clear(outbuf)
+			err = p.Ioctl(fd, vfs.FS_IOC_FSGETXATTR, &fa)
+			if _, werr := binary.Encode(outbuf, binary.NativeEndian, fa); err == nil {
+				err = werr
+			}
+		case vfs.FS_IOC_FSSETXATTR:
+			var fa vfs.Fsxattr
+			if _, err = binary.Decode(inbuf, binary.NativeEndian, &fa); err == nil {
+				err = p.Ioctl(fd, vfs.FS_IOC_FSSETXATTR, &fa)
+			}
 		default:
 			err = unix.ENOTTY
 		}
