@@ -23,6 +23,13 @@ func TestMain(m *testing.M) {
 	if os.Getenv("KTEST_BE_KTEST") != "" {
 		main()
 	}
+	if os.Getenv("KTEST_BE_LOOPBACK") != "" {
+		if err := serveLoopback(os.Args[1], os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	os.Exit(m.Run())
 }
 
