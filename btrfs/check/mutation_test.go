@@ -141,6 +141,16 @@ func TestMutations(t *testing.T) {
 			k.Offset -= 4096
 			disk.ItemSetKey(b, s, k)
 		}, "free space"},
+		{"forgotten free space that was used", disk.BTRFS_FREE_SPACE_TREE_OBJECTID, func(k disk.Key, _ []byte) bool {
+			return k.Type == disk.BTRFS_FREE_SPACE_INFO_KEY && k.Objectid == 1<<20
+		}, func(b []byte, s int) { disk.ItemData(b, s)[0]++ }, "free space"},
+		{"free space of no block group", disk.BTRFS_FREE_SPACE_TREE_OBJECTID, func(k disk.Key, _ []byte) bool {
+			return k.Type == disk.BTRFS_FREE_SPACE_EXTENT_KEY && k.Objectid == 1<<20
+		}, func(b []byte, s int) {
+			k := disk.ItemKey(b, s)
+			k.Objectid, k.Offset = k.Objectid+4096, k.Offset-4096
+			disk.ItemSetKey(b, s, k)
+		}, "free space"},
 		{"checksum gone", disk.BTRFS_CSUM_TREE_OBJECTID, typ(disk.BTRFS_EXTENT_CSUM_KEY), func(b []byte, s int) {
 			k := disk.ItemKey(b, s)
 			k.Offset -= 1 << 20
