@@ -465,3 +465,26 @@ func TestDataFlushOnClose(t *testing.T) {
 	same(t, "/f", r.contents("/f"), pattern(100<<10, 2))
 	r.umount()
 }
+
+// Seeking to a byte in the middle of a hole leaves no map behind that ends
+// within a sector: punching behind it would wait for a part of a page to go.
+//
+// Mutation: GetExtent makes the map of a hole as it was asked.
+func TestSeekThenPunch(t *testing.T) {
+	r := newRig(t, 256<<20, mkfs.Options{}, mm.Options{}, "")
+	fd := r.create("/f")
+	r.pwrite(fd, pattern(4096, 1), 0)
+	r.must(r.Ftruncate(fd, 1<<20))
+	r.must(r.Fsync(fd))
+	at, err := r.Lseek(fd, 200118, unix.SEEK_HOLE)
+	r.must(err)
+	if at != 200118 {
+		t.Errorf("hole at %d", at)
+	}
+	buf := make([]byte, 1<<20)
+	_, err = r.Pread(fd, buf, 0)
+	r.must(err)
+	r.must(r.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 100, 900_000))
+	r.must(r.Close(fd))
+	r.umount()
+}

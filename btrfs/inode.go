@@ -1225,6 +1225,13 @@ func (inode *Inode) evictTruncatePages() {
 func (inode *Inode) GetExtent(page *mm.Page, start, length uint64) (em ExtentMap, err error) {
 	root := inode.root
 	fsInfo := root.fsInfo
+	// Maps of holes are kept: none may begin or end within a sector.
+	end := rangeEnd(start, length)
+	if end <= maxOffset {
+		end = alignUp(end, uint64(fsInfo.sectorsize))
+	}
+	start = alignDown(start, uint64(fsInfo.sectorsize))
+	length = end - start
 	em, found := inode.extentTree.LookupExtentMapping(start, length)
 	if found && em.start <= start && !(em.blockStart == EXTENT_MAP_INLINE && page != nil) {
 		return em, nil

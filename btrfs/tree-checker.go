@@ -726,6 +726,9 @@ func (eb *ExtentBuffer) checkLeafRaw() bool {
 	if !eb.HeaderFlag(disk.BTRFS_HEADER_FLAG_WRITTEN) {
 		return eb.corrupt(0, "invalid flag for leaf, WRITTEN not set")
 	}
+	if rev := disk.HeaderBackrefRev(b); rev != disk.BTRFS_MIXED_BACKREF_REV {
+		return eb.corrupt(0, "unknown back reference revision %d", rev)
+	}
 	nritems := eb.Nritems()
 	if nritems == 0 {
 		switch eb.Owner() {
@@ -786,6 +789,9 @@ func (eb *ExtentBuffer) checkNode() error {
 func (eb *ExtentBuffer) checkNodeRaw() bool {
 	if !eb.HeaderFlag(disk.BTRFS_HEADER_FLAG_WRITTEN) {
 		return eb.corrupt(0, "invalid flag for node, WRITTEN not set")
+	}
+	if rev := disk.HeaderBackrefRev(eb.data); rev != disk.BTRFS_MIXED_BACKREF_REV {
+		return eb.corrupt(0, "unknown back reference revision %d", rev)
 	}
 	if level := eb.Level(); level <= 0 || level >= disk.BTRFS_MAX_LEVEL {
 		return eb.corrupt(0, "invalid level for node, have %d expect [1, %d]", level, disk.BTRFS_MAX_LEVEL-1)
