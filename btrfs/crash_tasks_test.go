@@ -352,7 +352,7 @@ func crashBehindEnd(t *testing.T, grow func(*machine) error) {
 		}
 		k := kernel.New(kernel.Options{})
 		after = blockdev.NewOverlay(k, below.Freeze())
-		if err := cleanImage(k, after); err != nil {
+		if err := cleanImage(k, after, false); err != nil {
 			t.Fatal(err)
 		}
 		later = mustBoot(t, k, after)

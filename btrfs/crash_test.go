@@ -36,6 +36,8 @@ type recording struct {
 	// async says that commits may have been asked for by a timer: the state of
 	// a commit is then one between it and the commit before it.
 	async bool
+	// writeErrors says that some writes failed, which the log does not have.
+	writeErrors bool
 
 	done    []int          // by position in the log: operations that had returned
 	commits map[uint64]int // by generation: the log entry that wrote the super block
@@ -160,7 +162,7 @@ func (r *recording) verify(t testing.TB, dev *blockdev.Overlay, k *kernel.Kernel
 	if err := blockdev.ReadAt(k, dev, super, superSector*blockdev.SectorSize); err != nil {
 		return err
 	}
-	if err := cleanImage(k, dev); err != nil {
+	if err := cleanImage(k, dev, r.writeErrors); err != nil {
 		return fmt.Errorf("before mounting: %w", err)
 	}
 	written := dev.MemoryUsed()
@@ -177,7 +179,7 @@ func (r *recording) verify(t testing.TB, dev *blockdev.Overlay, k *kernel.Kernel
 		err = fmt.Errorf("warnings: %q", k.Warnings())
 	}
 	if err == nil && dev.MemoryUsed() != written {
-		if err = cleanImage(k, dev); err != nil {
+		if err = cleanImage(k, dev, r.writeErrors); err != nil {
 			err = fmt.Errorf("after mounting: %w", err)
 		}
 	}
@@ -187,9 +189,10 @@ func (r *recording) verify(t testing.TB, dev *blockdev.Overlay, k *kernel.Kernel
 	return nil
 }
 
-// cleanImage runs our check on an image that has seen a crash.
-func cleanImage(k *kernel.Kernel, dev blockdev.Device) error {
-	problems, err := check.Device(k, dev, check.Options{DataCsum: true, Crashed: true})
+// cleanImage runs our check on an image that has seen a crash, or writes that
+// failed.
+func cleanImage(k *kernel.Kernel, dev blockdev.Device, writeErrors bool) error {
+	problems, err := check.Device(k, dev, check.Options{DataCsum: true, Crashed: true, WriteErrors: writeErrors})
 	if err != nil {
 		return fmt.Errorf("check: %w", err)
 	}

@@ -60,7 +60,9 @@ func (f *faultRun) run(t testing.TB, k *kernel.Kernel) error {
 		return fmt.Errorf("warnings: %q", w)
 	}
 	// The failed requests are not in the log, so it says what is on the device.
-	return newRecording(f.history, f.base, f.log, f.remounted, k.Deterministic()).atEnd(t)
+	r := newRecording(f.history, f.base, f.log, f.remounted, k.Deterministic())
+	r.writeErrors = true
+	return r.atEnd(t)
 }
 
 // atEnd verifies what is on the device after all of the log; if the power goes
@@ -280,7 +282,7 @@ func TestAbortKeepsPinnedSpace(t *testing.T) {
 	m.off()
 
 	dev.SetRules()
-	if err := cleanImage(k, dev); err != nil {
+	if err := cleanImage(k, dev, true); err != nil {
 		t.Error(err)
 	}
 	m = mustBoot(t, k, dev)
@@ -333,9 +335,6 @@ func TestFaultsRepeat(t *testing.T) {
 // although the file system in it has space. Calls fail, umount works, and when
 // the host has space again everything that was synced is there.
 func TestHostDiskFull(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("mounting a tmpfs needs root")
-	}
 	errs := map[error]int{}
 	for pages := 3000; pages < 3120; pages += 10 {
 		hostDiskFull(t, pages, errs)
@@ -349,11 +348,7 @@ func TestHostDiskFull(t *testing.T) {
 }
 
 func hostDiskFull(t *testing.T, pages int, errs map[error]int) {
-	host := t.TempDir()
-	if err := unix.Mount("tmpfs", host, "tmpfs", 0, fmt.Sprintf("size=%dk", 4*pages)); err != nil {
-		t.Skipf("mounting a tmpfs: %v", err)
-	}
-	t.Cleanup(func() { unix.Unmount(host, unix.MNT_DETACH) })
+	host := oracle.Tmpfs(t, fmt.Sprintf("size=%dk", 4*pages))
 	image := filepath.Join(host, "img")
 	if err := os.WriteFile(image, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -409,7 +404,7 @@ func hostDiskFull(t *testing.T, pages int, errs map[error]int) {
 	}
 	dev = open()
 	defer dev.Close()
-	if err := cleanImage(k, dev); err != nil {
+	if err := cleanImage(k, dev, true); err != nil {
 		t.Error(err)
 	}
 	m = mustBoot(t, k, dev)
@@ -422,7 +417,7 @@ func hostDiskFull(t *testing.T, pages int, errs map[error]int) {
 	}
 	m.write("/more", string(contents(1000)))
 	m.off()
-	if err := cleanImage(k, dev); err != nil {
+	if err := cleanImage(k, dev, true); err != nil {
 		t.Error(err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"kbtrfs/btrfs/oracle"
 	"kbtrfs/xfstests-lite/bash"
 )
 
@@ -97,11 +98,7 @@ func runScriptIn(s *Session, dir, script string, out *output) int {
 }
 
 func TestBuiltinsAgainstTheHost(t *testing.T) {
-	for _, prog := range []string{"bash", "diff", "awk"} {
-		if _, err := exec.LookPath(prog); err != nil {
-			t.Skipf("%s is missing", prog)
-		}
-	}
+	oracle.Need(t, "bash", "diff", "awk")
 	for _, s := range builtinScripts {
 		t.Run(s.name, func(t *testing.T) {
 			dir := t.TempDir()

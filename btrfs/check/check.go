@@ -15,11 +15,14 @@ import (
 // Options say how far the check goes.
 type Options struct {
 	DataCsum bool // read all file data and compare it with its checksums
-	// Crashed says that the image was not unmounted, now or earlier, or that
-	// writes failed. Then other copies of the super block may be older than the
-	// first, or newer, and data may lie behind the end of a file: an extent whose
+	// Crashed says that the image was not unmounted, now or earlier. Then other
+	// copies of the super block may be of the commit before or after that of the
+	// first, and data may lie behind the end of a file: an extent whose
 	// neighbours on the left were still being written.
 	Crashed bool
+	// WriteErrors says that writes failed. Commits succeed without the other
+	// copies, which may be of any commit before.
+	WriteErrors bool
 }
 
 // Problem is one thing that is wrong.

@@ -202,3 +202,42 @@ func TestMutations(t *testing.T) {
 		})
 	}
 }
+
+// After a crash a copy of the super block may be one commit away from the first,
+// no more; older ones are left by write errors.
+func TestCopiesOfTheSuper(t *testing.T) {
+	f, err := os.Open(kernelImage(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	st, _ := f.Stat()
+	for _, c := range []struct {
+		by              uint64 // generations later
+		crashed, errors bool
+	}{{0, true, true}, {1, true, true}, {2, false, false}, {^uint64(0), true, true}, {^uint64(1), false, true}} {
+		p := &patched{f, uint64(st.Size()), map[int64]byte{}}
+		b := make([]byte, disk.BTRFS_SUPER_INFO_SIZE)
+		at := int64(disk.SuperOffset(1))
+		if _, err := f.ReadAt(b, at); err != nil {
+			t.Fatal(err)
+		}
+		var s disk.Super
+		s.Decode(b)
+		s.Generation += c.by
+		s.Encode(b)
+		disk.SuperSeal(b, disk.BTRFS_CSUM_TYPE_CRC32)
+		p.write(b, at)
+		clean := func(o check.Options) bool {
+			for range check.Check(p.open(t), o) {
+				return false
+			}
+			return true
+		}
+		if clean(check.Options{}) != (c.by == 0) || clean(check.Options{Crashed: true}) != c.crashed ||
+			clean(check.Options{Crashed: true, WriteErrors: true}) != c.errors {
+			t.Errorf("copy %d generations later: clean %v, after a crash %v, with write errors %v", int64(c.by), clean(check.Options{}),
+				clean(check.Options{Crashed: true}), clean(check.Options{Crashed: true, WriteErrors: true}))
+		}
+	}
+}

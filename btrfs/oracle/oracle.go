@@ -28,12 +28,30 @@ func Need(t testing.TB, oracles ...string) {
 	t.Helper()
 	for _, o := range oracles {
 		if why := missing(o); why != "" {
-			if os.Getenv("KTEST_ORACLE") == "require" {
-				t.Fatalf("oracle missing: %s", why)
-			}
-			t.Skipf("oracle missing: %s", why)
+			lack(t, why)
 		}
 	}
+}
+
+// lack skips the test, or fails it under KTEST_ORACLE=require.
+func lack(t testing.TB, why string) {
+	t.Helper()
+	if os.Getenv("KTEST_ORACLE") == "require" {
+		t.Fatalf("oracle missing: %s", why)
+	}
+	t.Skipf("oracle missing: %s", why)
+}
+
+// Tmpfs mounts a small disk of the host, with options like "size=8m", for the
+// time of the test: the host whose disk is full.
+func Tmpfs(t testing.TB, options string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
+		lack(t, fmt.Sprintf("mounting a tmpfs: %v", err))
+	}
+	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+	return dir
 }
 
 func missing(oracle string) string {

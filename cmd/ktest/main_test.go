@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"kbtrfs/btrfs/oracle"
 )
 
 // The test binary is ktest when this variable is set.
@@ -154,17 +154,7 @@ func TestBadInput(t *testing.T) {
 
 // A full disk of the host makes writes fail; what was on the image before stays readable.
 func TestFullHostDisk(t *testing.T) {
-	if os.Geteuid() != 0 {
-		if os.Getenv("KTEST_ORACLE") == "require" {
-			t.Fatal("needs root")
-		}
-		t.Skip("needs root for a small tmpfs")
-	}
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=8m"); err != nil {
-		t.Skip("tmpfs: ", err)
-	}
-	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+	dir := oracle.Tmpfs(t, "size=8m")
 	img := makeImage(t, dir)
 	_, errs, status := ktest("sh", img, "-c", "head -c 30000000 /dev/urandom > $SCRATCH_MNT/big && sync")
 	if status == 0 {
