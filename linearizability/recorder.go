@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package linearizability
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/maphash"
+	"path"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"kbtrfs/vfs"
+)
+
+// Recorder notes the system calls that its clients make. Its clock counts the
+// beginnings and ends of calls, so equal ticks do not occur and the order of
+// ticks is an order in which things happened.
+type Recorder struct {
+	// Cell is History.Cell: how contents are noted.
+	Cell int
+
+	tick atomic.Uint64
+
+	mu         sync.Mutex
+	clients    []*Client // mu
+	incomplete []string  // mu
+	contents   map[uint64][]byte
+	bytes      int64
+	moving     map[*vfs.File]int // reads and writes at a file's position in flight
+}
+
+// maxContents bounds the memory for contents of a history with Cell 0.
+const maxContents = 256 << 20
+
+// Tick advances the clock: for others whose events are to be ordered with the
+// calls.
+func (r *Recorder) Tick() uint64 { return r.tick.Add(1) }
+
+// Client makes a process's calls and notes them. Without a recorder it only
+// makes them.
+type Client struct {
+	*vfs.Process
+	rec *Recorder
+	id  int32
+
+	mu    sync.Mutex
+	calls []Call            // mu
+	vals  []uint64          // mu; where Vals come from
+	open  map[int]openFile  // mu
+	names map[string]string // mu; cleaned paths
+}
+
+type openFile struct {
+	ino   uint64
+	flags int
+	path  string
+}
+
+// Client returns a new client that makes p's calls. r may be nil.
+func (r *Recorder) Client(p *vfs.Process) *Client {
+	c := &Client{Process: p, rec: r}
+	if r != nil {
+		r.mu.Lock()
+		c.id = int32(len(r.clients))
+		r.clients = append(r.clients, c)
+		r.mu.Unlock()
+		c.open, c.names = map[int]openFile{}, map[string]string{}
+	}
+	return c
+}
+
+// Fork is Process.Fork.
+func (c *Client) Fork() *Client {
+	child := c.rec.Client(c.Process.Fork())
+	if c.rec != nil {
+		c.mu.Lock()
+		for fd, f := range c.open {
+			child.open[fd] = f
+		}
+		c.mu.Unlock()
+	}
+	return child
+}
+
+// History returns what was recorded. Calls must have returned, or they are
+// missing.
+func (r *Recorder) History() *History {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	h := &History{Cell: r.Cell, Clients: len(r.clients), Incomplete: r.incomplete}
+	for _, c := range r.clients {
+		c.mu.Lock()
+		h.Calls = append(h.Calls, c.calls...)
+		c.mu.Unlock()
+	}
+	return h
+}
+
+// Reset forgets what was recorded. No call may be in flight.
+func (r *Recorder) Reset() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.incomplete, r.contents, r.bytes = nil, nil, 0
+	for _, c := range r.clients {
+		c.mu.Lock()
+		c.calls, c.vals = c.calls[:0], nil
+		c.mu.Unlock()
+	}
+}
+
+func (r *Recorder) missing(what string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.incomplete {
+		if s == what {
+			return
+		}
+	}
+	r.incomplete = append(r.incomplete, what)
+}
+
+// begin starts a call; 0 without a recorder.
+func (c *Client) begin() uint64 {
+	if c.rec == nil {
+		return 0
+	}
+	return c.rec.Tick()
+}
+
+// note ends a call and notes it.
+func (c *Client) note(call Call, err error) {
+	call.End = c.rec.Tick()
+	call.Client = c.id
+	if err != nil {
+		e, ok := err.(unix.Errno)
+		if !ok {
+			e = unix.EIO
+		}
+		call.Errno = uint16(e)
+	}
+	c.mu.Lock()
+	c.calls = append(c.calls, call)
+	c.mu.Unlock()
+}
+
+// inoOf numbers files across file systems.
+func inoOf(dev, ino uint64) uint64 { return dev<<48 ^ ino }
+
+// Ino is the number under which the open file fd appears in the history.
+func (c *Client) Ino(fd int) uint64 { return c.file(fd).ino }
+
+func (c *Client) file(fd int) openFile {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.open[fd]
+}
+
+// path makes a path absolute.
+func (c *Client) path(dirfd int, name string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	full := name
+	if len(name) == 0 || name[0] != '/' {
+		base := ""
+		if dirfd == unix.AT_FDCWD {
+			base, _ = c.Process.Getcwd()
+		} else {
+			base = c.open[dirfd].path
+		}
+		full = base + "/" + name
+	}
+	clean, ok := c.names[full]
+	if !ok {
+		clean = path.Clean(full)
+		c.names[full] = clean
+	}
+	return clean
+}
+
+// contents notes the bytes of a call.
+func (c *Client) contents(call *Call, b []byte) {
+	if call.N < int64(len(b)) && (call.Kind == Read || call.Kind == Load) {
+		b = b[:max(call.N, 0)]
+	}
+	if cell := c.rec.Cell; cell > 0 {
+		n := len(b) / cell
+		c.mu.Lock()
+		if cap(c.vals)-len(c.vals) < n {
+			c.vals = make([]uint64, 0, max(1<<12, n))
+		}
+		at := len(c.vals)
+		c.vals = c.vals[:at+n]
+		call.Vals = c.vals[at : at+n : at+n]
+		c.mu.Unlock()
+		for i := range call.Vals {
+			call.Vals[i] = binary.LittleEndian.Uint64(b[i*cell:])
+		}
+		return
+	}
+	call.Data = c.rec.intern(b)
+	if call.Data == nil && len(b) > 0 {
+		c.rec.missing("contents, for there were too many")
+		if call.Kind == Read || call.Kind == Load {
+			call.Kind, call.N = SizeOf, 0
+			call.Ino = 0
+			return
+		}
+		call.Kind = Clobber
+	}
+}
+
+// intern returns a copy of b that equal contents share.
+func (r *Recorder) intern(b []byte) []byte {
+	if len(b) == 0 {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.contents == nil {
+		r.contents = map[uint64][]byte{}
+	}
+	h := maphash.Bytes(hashSeed, b)
+	if old, ok := r.contents[h]; ok && bytes.Equal(old, b) {
+		return old
+	}
+	if r.bytes+int64(len(b)) > maxContents {
+		return nil
+	}
+	r.bytes += int64(len(b))
+	b = bytes.Clone(b)
+	r.contents[h] = b
+	return b
+}
+
+// move makes a read or write at the file's position, and finds out where that
+// was. Two at once on one open file cannot be told apart.
+func (c *Client) move(fd int, fn func() (int, error)) (n int, off int64, shared bool, err error) {
+	file := c.Process.File(fd)
+	if file == nil {
+		n, err = fn()
+		return n, 0, false, err
+	}
+	defer file.Put()
+	r := c.rec
+	r.mu.Lock()
+	if r.moving == nil {
+		r.moving = map[*vfs.File]int{}
+	}
+	shared = r.moving[file] > 0
+	r.moving[file]++
+	r.mu.Unlock()
+	n, err = fn()
+	off = file.Pos() - int64(max(n, 0))
+	r.mu.Lock()
+	if r.moving[file]--; r.moving[file] == 0 {
+		delete(r.moving, file)
+	} else {
+		shared = true
+	}
+	r.mu.Unlock()
+	return n, off, shared, err
+}
