@@ -3,6 +3,8 @@
 package linearizability
 
 import (
+	"fmt"
+
 	"golang.org/x/sys/unix"
 
 	"kbtrfs/vfs"
@@ -42,9 +44,17 @@ func (c *Client) Pwrite(fd int, buf []byte, pos int64) (int, error) {
 		return c.Process.Pwrite(fd, buf, pos)
 	}
 	if c.file(fd).flags&unix.O_APPEND != 0 {
-		// Linux ignores the position; where the data went shows at the file's end
-		// only, which others may move.
-		c.rec.missing("pwrite to files opened with O_APPEND")
+		// Linux ignores the position. Where the data went shows in the size, if
+		// nobody else changes that.
+		before, _ := c.Process.Fstat(fd)
+		start := c.begin()
+		n, err := c.Process.Pwrite(fd, buf, pos)
+		after, _ := c.Process.Fstat(fd)
+		if after.Size != before.Size+int64(max(n, 0)) {
+			c.rec.missing("pwrite to a file opened with O_APPEND beside other changes of its size")
+		}
+		c.transfer(Write, start, fd, buf, n, before.Size, err)
+		return n, err
 	}
 	start := c.begin()
 	n, err := c.Process.Pwrite(fd, buf, pos)
@@ -75,31 +85,26 @@ func (c *Client) atPos(kind Kind, fd int, buf []byte, fn func() (int, error)) (i
 	return n, err
 }
 
-// Truncate is Process.Truncate.
+// Truncate is Process.Truncate. The file is opened first, to learn of which file
+// it is the name.
 func (c *Client) Truncate(name string, length int64) error {
 	if c.rec == nil {
 		return c.Process.Truncate(name, length)
 	}
-	// The path is looked up once more to learn of which file it is the name.
 	fd, err := c.Process.Open(name, unix.O_WRONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return c.Process.Truncate(name, length)
 	}
 	defer c.Process.Close(fd)
-	ino := c.fdIno(fd)
-	start := c.begin()
-	err = c.Process.Ftruncate(fd, length)
-	c.note(Call{Start: start, Kind: Truncate, Ino: ino, Len: length}, err)
-	return err
-}
-
-// fdIno asks the process which file fd is.
-func (c *Client) fdIno(fd int) uint64 {
 	st, err := c.Process.Fstat(fd)
 	if err != nil {
-		return 0
+		return err
 	}
-	return inoOf(st.Dev, st.Ino)
+	p := c.path(unix.AT_FDCWD, name)
+	start := c.begin()
+	err = c.Process.Ftruncate(fd, length)
+	c.note(Call{Start: start, Kind: Truncate, Ino: p.fs | st.Ino, Len: length}, err)
+	return err
 }
 
 // Ftruncate is Process.Ftruncate.
@@ -152,10 +157,8 @@ func (c *Client) Fdatasync(fd int) error {
 	return err
 }
 
-// noteFsync notes what fsync of a file or directory is about: its inode and the
-// name by which it was opened.
 func (c *Client) noteFsync(start uint64, fd int, flags Flag, err error) {
-	c.note(Call{Start: start, Kind: Fsync, Ino: c.fdIno(fd), Flags: flags}, err)
+	c.note(Call{Start: start, Kind: Fsync, Ino: c.file(fd).any, Flags: flags}, err)
 }
 
 // Syncfs is Process.Syncfs.
@@ -182,7 +185,7 @@ func (c *Client) Fstat(fd int) (vfs.Stat, error) {
 	start := c.begin()
 	st, err := c.Process.Fstat(fd)
 	if c.rec != nil && err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG {
-		c.note(Call{Start: start, Kind: SizeOf, Ino: inoOf(st.Dev, st.Ino), N: st.Size}, nil)
+		c.note(Call{Start: start, Kind: SizeOf, Ino: c.file(fd).ino, N: st.Size}, nil)
 	}
 	return st, err
 }
@@ -192,10 +195,37 @@ func (c *Client) CopyFileRange(fdIn int, posIn *int64, fdOut int, posOut *int64,
 	start := c.begin()
 	n, err := c.Process.CopyFileRange(fdIn, posIn, fdOut, posOut, length, flags)
 	if c.rec != nil && n > 0 {
-		c.rec.missing("copy_file_range")
 		if posOut != nil {
-			c.note(Call{Start: start, Kind: Clobber, Ino: c.file(fdOut).ino, Off: *posOut - n, Len: n}, nil)
+			c.clobber(start, fdOut, *posOut-n, n)
+		} else {
+			c.rec.missing("copy_file_range at a file's position")
 		}
 	}
 	return n, err
+}
+
+// clobber notes a write of something that is not known here.
+func (c *Client) clobber(start uint64, fd int, off, n int64) {
+	c.note(Call{Start: start, Kind: Clobber, Ino: c.file(fd).ino, Off: off, Len: n}, nil)
+}
+
+// Ioctl is Process.Ioctl.
+func (c *Client) Ioctl(fd int, cmd uint, arg any) error {
+	start := c.begin()
+	err := c.Process.Ioctl(fd, cmd, arg)
+	if c.rec == nil || err != nil {
+		return err
+	}
+	switch cmd {
+	case vfs.FS_IOC_FIEMAP, vfs.FS_IOC_GETFLAGS, vfs.FS_IOC_SETFLAGS, vfs.FIGETBSZ, vfs.FIONREAD, vfs.FIDEDUPERANGE:
+	case vfs.FICLONERANGE:
+		if r, ok := arg.(*vfs.FileCloneRange); ok && r.SrcLength > 0 {
+			c.clobber(start, fd, int64(r.DestOffset), int64(r.SrcLength))
+			break
+		}
+		fallthrough
+	default:
+		c.rec.missing(fmt.Sprintf("ioctl %#x", cmd))
+	}
+	return err
 }

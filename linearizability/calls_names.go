@@ -27,11 +27,13 @@ func (c *Client) OpenAt(dirfd int, name string, flags int, mode uint32) (int, er
 		return fd, err
 	}
 	full := c.path(dirfd, name)
-	f := openFile{flags: flags, path: full}
+	f := openFile{flags: flags, path: full.path, start: start}
 	var st vfs.Stat
 	if err == nil {
-		if st, _ = c.Process.Fstat(fd); st.Mode&unix.S_IFMT == unix.S_IFREG {
-			f.ino = inoOf(st.Dev, st.Ino)
+		st, _ = c.Process.Fstat(fd)
+		f.any = full.fs | st.Ino
+		if st.Mode&unix.S_IFMT == unix.S_IFREG {
+			f.ino = f.any
 		}
 		c.mu.Lock()
 		c.open[fd] = f
@@ -40,7 +42,7 @@ func (c *Client) OpenAt(dirfd int, name string, flags int, mode uint32) (int, er
 	if flags&unix.O_TMPFILE == unix.O_TMPFILE {
 		return fd, err
 	}
-	call := Call{Start: start, Kind: Open, Ino: inoOf(st.Dev, st.Ino), Names: &Names{Path: full, Dir: st.Mode&unix.S_IFMT == unix.S_IFDIR}}
+	call := Call{Start: start, Kind: Open, Ino: f.any, Names: &Names{Path: full.path, Dir: st.Mode&unix.S_IFMT == unix.S_IFDIR}}
 	for _, m := range []struct {
 		open int
 		flag Flag
@@ -68,12 +70,12 @@ func (c *Client) Close(fd int) error {
 
 // Mkdir is Process.Mkdir.
 func (c *Client) Mkdir(name string, mode uint32) error {
-	return c.named(Mkdir, 0, name, "", func() error { return c.Process.Mkdir(name, mode) })
+	return c.named(Mkdir, name, func() error { return c.Process.Mkdir(name, mode) })
 }
 
 // Mknod is Process.Mknod.
 func (c *Client) Mknod(name string, mode uint32, dev uint64) error {
-	return c.named(Mknod, 0, name, "", func() error { return c.Process.Mknod(name, mode, dev) })
+	return c.named(Mknod, name, func() error { return c.Process.Mknod(name, mode, dev) })
 }
 
 // Symlink is Process.Symlink. Paths that lead through it are not judged.
@@ -81,17 +83,17 @@ func (c *Client) Symlink(target, name string) error {
 	if c.rec != nil {
 		c.rec.missing("symbolic links")
 	}
-	return c.named(Mknod, 0, name, "", func() error { return c.Process.Symlink(target, name) })
+	return c.named(Mknod, name, func() error { return c.Process.Symlink(target, name) })
 }
 
 // Unlink is Process.Unlink.
 func (c *Client) Unlink(name string) error {
-	return c.named(Unlink, 0, name, "", func() error { return c.Process.Unlink(name) })
+	return c.named(Unlink, name, func() error { return c.Process.Unlink(name) })
 }
 
 // Rmdir is Process.Rmdir.
 func (c *Client) Rmdir(name string) error {
-	return c.named(Rmdir, 0, name, "", func() error { return c.Process.Rmdir(name) })
+	return c.named(Rmdir, name, func() error { return c.Process.Rmdir(name) })
 }
 
 // Link is Process.Link.
@@ -108,7 +110,7 @@ func (c *Client) Linkat(oldDirfd int, oldName string, newDirfd int, newName stri
 		}
 		return do()
 	}
-	return c.named(Link, 0, c.path(oldDirfd, oldName), c.path(newDirfd, newName), do)
+	return c.two(Link, 0, c.path(oldDirfd, oldName), c.path(newDirfd, newName), do)
 }
 
 // Rename is Process.Rename.
@@ -129,22 +131,22 @@ func (c *Client) Renameat2(oldDirfd int, oldName string, newDirfd int, newName s
 	if flags&unix.RENAME_EXCHANGE != 0 {
 		f |= Exchange
 	}
-	return c.named(Rename, f, c.path(oldDirfd, oldName), c.path(newDirfd, newName), do)
+	return c.two(Rename, f, c.path(oldDirfd, oldName), c.path(newDirfd, newName), do)
 }
 
-// named makes a call on one or two names.
-func (c *Client) named(kind Kind, flags Flag, p, p2 string, do func() error) error {
+// named makes a call on a name.
+func (c *Client) named(kind Kind, name string, do func() error) error {
 	if c.rec == nil {
 		return do()
 	}
-	full := c.path(unix.AT_FDCWD, p)
-	full2 := ""
-	if p2 != "" {
-		full2 = c.path(unix.AT_FDCWD, p2)
-	}
+	return c.two(kind, 0, c.path(unix.AT_FDCWD, name), placed{}, do)
+}
+
+// two makes a call on two names.
+func (c *Client) two(kind Kind, flags Flag, p, q placed, do func() error) error {
 	start := c.begin()
 	err := do()
-	c.onName(kind, flags, start, full, full2, 0, err)
+	c.onName(kind, flags, start, p.path, q.path, 0, err)
 	return err
 }
 
@@ -165,8 +167,12 @@ func (c *Client) stat(name string, do func(string) (vfs.Stat, error)) (vfs.Stat,
 	if c.rec == nil {
 		return st, err
 	}
-	n := &Names{Path: c.path(unix.AT_FDCWD, name), Nlink: st.Nlink, Dir: st.Mode&unix.S_IFMT == unix.S_IFDIR}
-	ino := inoOf(st.Dev, st.Ino)
+	p := c.path(unix.AT_FDCWD, name)
+	n := &Names{Path: p.path, Nlink: st.Nlink, Dir: st.Mode&unix.S_IFMT == unix.S_IFDIR}
+	ino := uint64(0)
+	if err == nil {
+		ino = p.fs | st.Ino
+	}
 	c.note(Call{Start: start, Kind: Lookup, Ino: ino, Names: n}, err)
 	if err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG {
 		c.note(Call{Start: start, Kind: SizeOf, Ino: ino, N: st.Size}, nil)
@@ -176,12 +182,12 @@ func (c *Client) stat(name string, do func(string) (vfs.Stat, error)) (vfs.Stat,
 
 // ReadDir is Process.ReadDir.
 func (c *Client) ReadDir(fd int) ([]vfs.Dirent, error) {
-	start := c.begin()
 	list, err := c.Process.ReadDir(fd)
 	if c.rec == nil {
 		return list, err
 	}
 	n := &Names{Path: c.file(fd).path}
+	start := c.file(fd).start
 	for _, e := range list {
 		if e.Name != "." && e.Name != ".." {
 			n.Entries = append(n.Entries, e.Name)

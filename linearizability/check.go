@@ -75,7 +75,12 @@ func Check(h *History, o Options) *Verdict {
 	h.sortCalls()
 	c := &checker{h: h, o: o}
 	c.v.Calls, c.v.Clients = len(h.Calls), h.Clients
-	c.v.Unknown = append(c.v.Unknown, h.Incomplete...)
+	if len(h.Incomplete) > 0 {
+		for _, what := range h.Incomplete {
+			c.v.Unknown = append(c.v.Unknown, "not recorded: "+what)
+		}
+		return &c.v
+	}
 	// Parts are independent; each worker takes the next one, so that memory holds
 	// a few of them at a time.
 	var parts []func()
@@ -256,7 +261,8 @@ func (c *checker) cellViolation(f *file, k int, ops []regOp, which []int, why st
 		o := &ops[i]
 		p.add(c.h, o.call, interval{o.start, o.end}, o.String(), func(s any) (any, bool) { return registerStep(s.(uint64), o) })
 	}
-	return &Violation{Rule: "cell", Object: f.cellName(k), Why: why, History: p.history(c.h), part: p}
+	before := lead(len(ops), which, func(i int) (interval, int32) { return interval{ops[i].start, ops[i].end}, ops[i].call }, func(i int) bool { return ops[i].write })
+	return &Violation{Rule: "cell", Object: f.cellName(k), Why: why, History: p.history(c.h, before), part: p}
 }
 
 func (c *checker) badSize(f *file, ops []sizeOp, r frontierResult[int64]) {
@@ -265,12 +271,13 @@ func (c *checker) badSize(f *file, ops []sizeOp, r frontierResult[int64]) {
 		o := &ops[i]
 		p.add(c.h, o.call, o.interval, o.String(), func(s any) (any, bool) { return o.step(s.(int64)) })
 	}
+	before := lead(len(ops), r.window, func(i int) (interval, int32) { return ops[i].interval, ops[i].call }, func(i int) bool { return !ops[i].observes() })
 	var sizes []string
 	for _, s := range r.before[:min(len(r.before), 4)] {
 		sizes = append(sizes, fmt.Sprint(s))
 	}
 	why := fmt.Sprintf("%s: %s, but it can only be %s", c.h.Calls[ops[r.bad].call].String(), ops[r.bad].String(), strings.Join(sizes, " or "))
-	c.found(&Violation{Rule: "size", Object: fmt.Sprintf("inode %d", f.ino), Why: why, History: p.history(c.h), part: p})
+	c.found(&Violation{Rule: "size", Object: fmt.Sprintf("inode %d", f.ino), Why: why, History: p.history(c.h, before), part: p})
 }
 
 // badOrder reports writes that cells order in a circle. For Porcupine the file's
@@ -396,7 +403,7 @@ func (c *checker) components() [][]nsOp {
 		}
 	}
 	for i := range all {
-		all[i] = addLinks(all[i])
+		all[i] = addLinks(loosen(all[i]))
 	}
 	return all
 }
@@ -451,31 +458,71 @@ func (c *checker) directories(calls []int32) (used, static map[string]bool) {
 	return used, static
 }
 
+// busy is a set of intervals in order of their starts.
+type busy struct {
+	starts []uint64
+	latest []uint64 // latest end of the intervals up to this one
+}
+
+func (b *busy) add(at interval) {
+	b.starts = append(b.starts, at.start)
+	if n := len(b.latest); n > 0 {
+		b.latest = append(b.latest, max(at.end, b.latest[n-1]))
+	} else {
+		b.latest = append(b.latest, at.end)
+	}
+}
+
+// meets tells whether one of the intervals overlaps at.
+func (b *busy) meets(at interval) bool {
+	n, _ := slices.BinarySearch(b.starts, at.end)
+	return n > 0 && b.latest[n-1] >= at.start
+}
+
+// loosen takes back what concurrent calls make uncertain: it marks the links
+// whose source changes its name while they run, and drops what readdir does not
+// show while a rename gives the name another file.
+func loosen(ops []nsOp) []nsOp {
+	changes, renewed := map[string]*busy{}, map[string]*busy{}
+	note := func(m map[string]*busy, p string, at interval) {
+		if m[p] == nil {
+			m[p] = &busy{}
+		}
+		m[p].add(at)
+	}
+	for i := range ops {
+		o := &ops[i]
+		if o.observes() || o.c.Kind == Link {
+			continue
+		}
+		note(changes, o.c.Names.Path, o.interval)
+		if o.c.Kind == Rename {
+			note(changes, o.c.Names.Path2, o.interval)
+			note(renewed, o.c.Names.Path2, o.interval)
+			note(renewed, o.c.Names.Path, o.interval)
+		}
+	}
+	for i := range ops {
+		if o := &ops[i]; o.kind == nsCall && o.c.Kind == Link && changes[o.c.Names.Path] != nil {
+			o.loose = changes[o.c.Names.Path].meets(o.interval)
+		}
+	}
+	return slices.DeleteFunc(ops, func(o nsOp) bool {
+		return o.kind == nsAbsent && renewed[o.path] != nil && renewed[o.path].meets(o.interval)
+	})
+}
+
 // addLinks adds an observation of the link count for each stat beside which no
 // call changed the names.
 func addLinks(ops []nsOp) []nsOp {
-	type busy struct{ start, end uint64 }
-	var changes []busy
+	var changes busy
 	for i := range ops {
 		if !ops[i].observes() {
-			changes = append(changes, busy{ops[i].start, ops[i].end})
-		}
-	}
-	// The ops are sorted by start, so are the changes; latest[i] is the latest end
-	// of changes up to i.
-	latest := make([]uint64, len(changes))
-	for i := range changes {
-		latest[i] = changes[i].end
-		if i > 0 {
-			latest[i] = max(latest[i], latest[i-1])
+			changes.add(ops[i].interval)
 		}
 	}
 	for _, o := range ops[:len(ops):len(ops)] {
-		if o.kind != nsCall || o.c.Kind != Lookup || o.c.failed() || o.c.Names.Dir {
-			continue
-		}
-		n, _ := slices.BinarySearchFunc(changes, o.end, func(b busy, t uint64) int { return less(b.start, t) })
-		if n == 0 || latest[n-1] < o.start {
+		if o.kind == nsCall && o.c.Kind == Lookup && !o.c.failed() && !o.c.Names.Dir && !changes.meets(o.interval) {
 			o.kind = nsLinks
 			ops = append(ops, o)
 		}
@@ -503,13 +550,18 @@ func (c *checker) names(ops []nsOp) {
 	for _, i := range r.window {
 		p.add(c.h, ops[i].call, ops[i].interval, ops[i].String(), func(s any) (any, bool) { return n.step(s.(int32), i) })
 	}
-	p.shrink()
+	if !slices.ContainsFunc(r.window, func(i int) bool { return ops[i].loose }) {
+		p.shrink()
+	}
+	bad := ops[r.bad].c.Names
+	before := lead(len(ops), r.window, func(i int) (interval, int32) { return ops[i].interval, ops[i].call },
+		func(i int) bool { return !ops[i].observes() && !apart(ops[i].c.Names, bad) })
 	var sets []string
 	for _, s := range r.before[:min(len(r.before), 4)] {
 		sets = append(sets, printSet(n.sets[s]))
 	}
 	why := fmt.Sprintf("%s, but there can only be %s", ops[r.bad].String(), strings.Join(sets, " or "))
-	c.found(&Violation{Rule: "names", Object: path.Dir(ops[r.bad].c.Names.Path), Why: why, History: p.history(c.h), part: p})
+	c.found(&Violation{Rule: "names", Object: path.Dir(ops[r.bad].c.Names.Path), Why: why, History: p.history(c.h, before), part: p})
 }
 
 // walkedBeside returns a directory that is renamed by one of the calls while a

@@ -36,6 +36,8 @@ type object[S comparable] struct {
 	// step is the state after call i took effect in s; false: it cannot have
 	// returned there what it did.
 	step func(s S, i int) (S, bool)
+	// also lists other states that call i may have led to; nil: there are none.
+	also func(s S, i int) []S
 	// commute says that calls i and j, both of which change the state, can trade
 	// places wherever they stand: same states, and neither depends on the other to
 	// be possible. nil: none do.
@@ -213,6 +215,7 @@ func (w *walk[S]) finish(i int) bool {
 	// has lost it, so both kinds can share seen only with the bit marked apart:
 	// the ones under way are kept in a set of their own.
 	var todo []config[S]
+	var outcomes []S
 	var under map[config[S]]bool
 	for _, c := range w.configs {
 		if c.done.has(slot) {
@@ -232,29 +235,33 @@ func (w *walk[S]) finish(i int) bool {
 			if c.done.has(m) {
 				continue
 			}
-			s, ok := w.step(c.state, int(w.holder[m])-1)
-			if !ok {
-				continue
+			outcomes = outcomes[:0]
+			if s, ok := w.step(c.state, int(w.holder[m])-1); ok {
+				outcomes = append(outcomes, s)
 			}
-			n := config[S]{s, c.done}
-			n.done.set(m)
-			useful := m == slot || !w.free.has(m)
-			for _, o := range w.watchers {
-				if !n.done.has(o) {
-					if _, ok := w.step(s, int(w.holder[o])-1); ok {
-						n.done.set(o)
-						useful = true
+			if w.also != nil {
+				outcomes = append(outcomes, w.also(c.state, int(w.holder[m])-1)...)
+			}
+			for _, s := range outcomes {
+				n := config[S]{s, c.done}
+				n.done.set(m)
+				useful := m == slot || !w.free.has(m)
+				for _, o := range w.watchers {
+					if !n.done.has(o) {
+						if _, ok := w.step(s, int(w.holder[o])-1); ok {
+							n.done.set(o)
+							useful = true
+						}
 					}
 				}
-			}
-			if !useful {
-				continue
-			}
-			if n.done.has(slot) {
-				add(n)
-			} else if !under[n] {
-				under[n] = true
-				todo = append(todo, n)
+				switch {
+				case !useful:
+				case n.done.has(slot):
+					add(n)
+				case !under[n]:
+					under[n] = true
+					todo = append(todo, n)
+				}
 			}
 			if len(next)+len(under) > w.maxConfigs {
 				return false

@@ -65,6 +65,15 @@ func DefaultMix() *Mix {
 	return m
 }
 
+// Scale makes it a mix of n clients, with as many files, logs and directories for
+// each of them as before.
+func (m *Mix) Scale(n int) {
+	for _, p := range []*int{&m.Files, &m.Logs, &m.Dirs} {
+		*p = min((*p*n+m.Clients-1)/m.Clients, 1000)
+	}
+	m.Clients = n
+}
+
 // ParseMix reads a mix file: lines "NAME NUMBER", where NAME is clients, files,
 // logs, pages, cell, dirs, names, calls, hot, or a call whose weight is given;
 // calls that the file does not name have weight 0 once it names any. # begins a

@@ -21,9 +21,15 @@ import (
 //
 //	readdir    drops the directory's lock between two buffers, so it is one
 //	           observation for each name that somebody uses: the name was there,
-//	           or was not, at some moment of the call
+//	           or was not, at some moment of the call. The call begins when the
+//	           directory is opened: btrfs shows nothing that was added later, and
+//	           a name that a rename gives another file is added anew
 //	link count unlink lowers it before the name disappears, so it is compared
 //	           only where no call that changes these names is in flight
+//	link       looks its source up before it locks anything. If the name changes
+//	           meanwhile, what is linked may be what it named before, or the call
+//	           says ENOENT because that has lost its last name, even though the
+//	           name was there all the time, with a rename over it
 //	paths      each component is looked up by itself; histories that rename a
 //	           directory in whose tree others work at the same moment are not
 //	           judged (see [Verdict.Unknown])
@@ -72,6 +78,8 @@ type nsOp struct {
 	kind nsKind
 	c    *Call
 	path string // nsPresent, nsAbsent
+
+	loose bool // Link: the source's name changes while it runs
 }
 
 func (o *nsOp) observes() bool {
@@ -179,19 +187,51 @@ func (o *nsOp) apply(set []entry, static map[string]bool) ([]entry, bool) {
 	case nsAbsent:
 		return set, get(set, o.path) == nil
 	case nsLinks:
-		links := uint32(0)
+		links, perhaps := uint32(0), uint32(0)
 		for i := range set {
-			if set[i].ino == o.c.Ino && !set[i].dir {
+			switch {
+			case set[i].dir:
+			case set[i].ino == o.c.Ino:
 				links++
+			case set[i].ino == 0:
+				perhaps++
 			}
 		}
-		return set, links == o.c.Names.Nlink
+		return set, links <= o.c.Names.Nlink && o.c.Names.Nlink <= links+perhaps
+	}
+	if o.loose && o.c.Err() == unix.ENOENT {
+		return set, true
 	}
 	after, reasons := effect(set, o.c, static)
+	if o.loose && !o.c.failed() {
+		return set, false // see also
+	}
 	if o.c.failed() {
 		return set, slices.Contains(reasons, o.c.Err())
 	}
 	return after, len(reasons) == 0
+}
+
+// also is the frontier's: a link whose source changes its name may have linked
+// any file that has one.
+func (n *namespace) also(s int32, i int) []int32 {
+	o := &n.ops[i]
+	if !o.loose || o.c.failed() {
+		return nil
+	}
+	set := n.sets[s]
+	var out []int32
+	if get(set, o.c.Names.Path2) != nil {
+		return nil
+	}
+	for j := range set {
+		if e := &set[j]; !e.dir {
+			if id := n.intern(put(set, entry{path: o.c.Names.Path2, ino: e.ino})); !slices.Contains(out, id) {
+				out = append(out, id)
+			}
+		}
+	}
+	return out
 }
 
 // effect computes what a successful call makes of a set of names, or which
@@ -370,9 +410,12 @@ func judgeNames(n *namespace, initial []int32) frontierResult[int32] {
 		at[i] = n.ops[i].interval
 	}
 	return frontier(at, initial, object[int32]{
-		observes:   func(i int) bool { return n.ops[i].observes() },
-		step:       n.step,
-		commute:    func(i, j int) bool { return apart(n.ops[i].c.Names, n.ops[j].c.Names) },
+		observes: func(i int) bool { return n.ops[i].observes() },
+		step:     n.step,
+		also:     n.also,
+		commute: func(i, j int) bool {
+			return !n.ops[i].loose && !n.ops[j].loose && apart(n.ops[i].c.Names, n.ops[j].c.Names)
+		},
 		maxConfigs: 1 << 15,
 	})
 }

@@ -12,6 +12,37 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
+// lead finds the last few calls before a window that changed what it is about:
+// they explain the state that it begins with.
+func lead(n int, window []int, at func(i int) (interval, int32), changes func(i int) bool) []int32 {
+	if len(window) == 0 {
+		return nil
+	}
+	begin := Forever
+	for _, i := range window {
+		w, _ := at(i)
+		begin = min(begin, w.start)
+	}
+	type ended struct {
+		end  uint64
+		call int32
+	}
+	var before []ended
+	for i := range n {
+		if w, c := at(i); w.end < begin && changes(i) {
+			before = append(before, ended{w.end, c})
+		}
+	}
+	slices.SortFunc(before, func(a, b ended) int { return less(b.end, a.end) })
+	var calls []int32
+	for _, b := range before {
+		if len(calls) < 3 && !slices.Contains(calls, b.call) {
+			calls = append(calls, b.call)
+		}
+	}
+	return calls
+}
+
 // part is the window of a history in which a violation shows, in the terms of
 // Porcupine: a few steps on one object, from the states that the window can
 // begin with.
@@ -41,9 +72,12 @@ func (p *part) add(h *History, call int32, at interval, text string, step func(a
 	p.steps = append(p.steps, partStep{at, call, int(h.Calls[call].Client), text, step})
 }
 
-// history is the calls that the steps belong to.
-func (p *part) history(h *History) *History {
+// history is the calls that the steps belong to, and those that led there.
+func (p *part) history(h *History, before []int32) *History {
 	keep := map[int]bool{}
+	for _, c := range before {
+		keep[int(c)] = true
+	}
 	for i := range p.steps {
 		keep[int(p.steps[i].call)] = true
 	}

@@ -7,6 +7,8 @@ import (
 	"encoding/binary"
 	"hash/maphash"
 	"path"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -29,11 +31,97 @@ type Recorder struct {
 	incomplete []string  // mu
 	contents   map[uint64][]byte
 	bytes      int64
+	places     []place           // mu
+	stopped    bool              // mu
 	moving     map[*vfs.File]int // reads and writes at a file's position in flight
 }
 
 // maxContents bounds the memory for contents of a history with Cell 0.
 const maxContents = 256 << 20
+
+// place is a directory on which file systems are mounted. A file is its inode
+// number and the file system's; a new file system there, whose names are new and
+// whose inode numbers begin anew, appears in the history in a directory of its
+// own.
+type place struct {
+	dir  string
+	made int // how many file systems have been there
+	id   uint64
+}
+
+// MountedOn says that dir is a mount point, which the history begins with.
+func (r *Recorder) MountedOn(dir string) {
+	c := r.Client(nil)
+	for at := 1; at <= len(dir); at++ {
+		if at == len(dir) || dir[at] == '/' && !r.knows(dir[:at+1]) {
+			c.onName(Mkdir, 0, r.Tick(), dir[:at], "", 0, nil)
+		}
+	}
+	r.mu.Lock()
+	r.places = append(r.places, place{dir: dir, id: uint64(len(r.places)+1) << 8})
+	r.mu.Unlock()
+}
+
+// knows tells whether a mount point lies below dir.
+func (r *Recorder) knows(dir string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range r.places {
+		if strings.HasPrefix(r.places[i].dir, dir) {
+			return true
+		}
+	}
+	return false
+}
+
+// Renew says that there is a new, empty file system on a mount point.
+func (r *Recorder) Renew(dir string) {
+	r.mu.Lock()
+	name := ""
+	for i := range r.places {
+		if p := &r.places[i]; p.dir == dir {
+			p.made++
+			name = p.name()
+		}
+	}
+	for _, c := range r.clients {
+		c.mu.Lock()
+		clear(c.names)
+		c.mu.Unlock()
+	}
+	r.mu.Unlock()
+	if name != "" {
+		r.Client(nil).onName(Mkdir, 0, r.Tick(), name, "", 0, nil)
+	}
+}
+
+func (p *place) name() string {
+	if p.made == 0 {
+		return p.dir
+	}
+	return p.dir + "#" + strconv.Itoa(p.made)
+}
+
+// Stop ends the recording: what follows is not the history of a file system that
+// keeps its promises, because its device loses writes.
+func (r *Recorder) Stop() {
+	r.mu.Lock()
+	r.stopped = true
+	r.mu.Unlock()
+}
+
+// find returns the name of a path in the history, and the number of its file
+// system.
+func (r *Recorder) find(p string) (string, uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range r.places {
+		if at := &r.places[i]; p == at.dir || strings.HasPrefix(p, at.dir+"/") {
+			return at.name() + p[len(at.dir):], (at.id + uint64(at.made)) << 40
+		}
+	}
+	return p, 0
+}
 
 // Tick advances the clock: for others whose events are to be ordered with the
 // calls.
@@ -50,13 +138,21 @@ type Client struct {
 	calls []Call            // mu
 	vals  []uint64          // mu; where Vals come from
 	open  map[int]openFile  // mu
-	names map[string]string // mu; cleaned paths
+	names map[string]placed // mu; cleaned paths
 }
 
 type openFile struct {
-	ino   uint64
+	ino   uint64 // 0: not a regular file
+	any   uint64 // whatever it is
 	flags int
 	path  string
+	start uint64 // when it was opened
+}
+
+// placed is a path as the history has it.
+type placed struct {
+	path string
+	fs   uint64
 }
 
 // Client returns a new client that makes p's calls. r may be nil.
@@ -67,7 +163,7 @@ func (r *Recorder) Client(p *vfs.Process) *Client {
 		c.id = int32(len(r.clients))
 		r.clients = append(r.clients, c)
 		r.mu.Unlock()
-		c.open, c.names = map[int]openFile{}, map[string]string{}
+		c.open, c.names = map[int]openFile{}, map[string]placed{}
 	}
 	return c
 }
@@ -141,13 +237,16 @@ func (c *Client) note(call Call, err error) {
 		}
 		call.Errno = uint16(e)
 	}
+	c.rec.mu.Lock()
+	stopped := c.rec.stopped
+	c.rec.mu.Unlock()
+	if stopped {
+		return
+	}
 	c.mu.Lock()
 	c.calls = append(c.calls, call)
 	c.mu.Unlock()
 }
-
-// inoOf numbers files across file systems.
-func inoOf(dev, ino uint64) uint64 { return dev<<48 ^ ino }
 
 // Ino is the number under which the open file fd appears in the history.
 func (c *Client) Ino(fd int) uint64 { return c.file(fd).ino }
@@ -158,10 +257,9 @@ func (c *Client) file(fd int) openFile {
 	return c.open[fd]
 }
 
-// path makes a path absolute.
-func (c *Client) path(dirfd int, name string) string {
+// path is a path as the history has it.
+func (c *Client) path(dirfd int, name string) placed {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	full := name
 	if len(name) == 0 || name[0] != '/' {
 		base := ""
@@ -172,12 +270,15 @@ func (c *Client) path(dirfd int, name string) string {
 		}
 		full = base + "/" + name
 	}
-	clean, ok := c.names[full]
+	p, ok := c.names[full]
+	c.mu.Unlock()
 	if !ok {
-		clean = path.Clean(full)
-		c.names[full] = clean
+		p.path, p.fs = c.rec.find(path.Clean(full))
+		c.mu.Lock()
+		c.names[full] = p
+		c.mu.Unlock()
 	}
-	return clean
+	return p
 }
 
 // contents notes the bytes of a call.

@@ -159,6 +159,9 @@ func cmdDmsetup(c *call) int {
 				return c.fail("%v", err)
 			}
 			d.dm.flaky.SetRules(rules...)
+			if len(rules) > 0 && m.rec != nil {
+				m.rec.Stop()
+			}
 			d.dm.table, d.dm.loaded = d.dm.loaded, ""
 		}
 	case "table":

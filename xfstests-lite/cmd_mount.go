@@ -144,7 +144,7 @@ func cmdMount(c *call) int {
 	if flags&unix.MS_BIND != 0 {
 		src = c.abs(dev)
 	}
-	p := c.p.ours.(vfsFS).p
+	p := c.p.ours.(vfsFS).p.Process
 	err := c.p.s.m.Mount(p, src, absDir, fstype, flags, data)
 	if err == nil {
 		return 0

@@ -20,6 +20,7 @@ import (
 	"kbtrfs/kernel"
 	"kbtrfs/kernel/mm"
 	"kbtrfs/kernel/sched"
+	"kbtrfs/linearizability"
 	"kbtrfs/vfs"
 	"kbtrfs/vfs/memfs"
 )
@@ -52,6 +53,7 @@ type MachineOptions struct {
 	CacheLimit    int64             // of the page cache in bytes; 0: mm's default
 	Console       io.Writer         // printk lines
 	Params        map[string]string // the kernel's command line, such as btrfs.revert
+	Recorder      *linearizability.Recorder
 }
 
 // Machine is a kernel with a vfs, whose root is a small file system in memory with the directories that scripts
@@ -62,7 +64,8 @@ type Machine struct {
 	Kind     *FSKind
 	sched    *sched.Scheduler
 	root     *vfs.Process
-	prefixes []string // paths that are the machine's
+	prefixes []string                  // paths that are the machine's
+	rec      *linearizability.Recorder // of scripts' system calls; may be nil
 	wrap     func(k *kernel.Kernel, name string, dev blockdev.Device) blockdev.Device
 
 	mu    sync.Mutex
@@ -82,7 +85,7 @@ type device struct {
 
 // NewMachine makes a machine without devices. Its methods, but for Run, are for use inside Run.
 func NewMachine(o MachineOptions) *Machine {
-	m := &Machine{Kind: o.Kind, prefixes: []string{ScratchMnt, TestDir}, kept: map[string]bool{}}
+	m := &Machine{Kind: o.Kind, prefixes: []string{ScratchMnt, TestDir}, kept: map[string]bool{}, rec: o.Recorder}
 	ko := kernel.Options{Seed: o.Seed, Console: o.Console, Params: o.Params}
 	switch {
 	case o.Scheduler != nil:
@@ -133,6 +136,10 @@ func (m *Machine) boot() error {
 		if err := m.root.Mkdir(dir, 0o755); err != nil {
 			return fmt.Errorf("mkdir %s: %w", dir, err)
 		}
+	}
+	if m.rec != nil {
+		m.rec.MountedOn(ScratchMnt)
+		m.rec.MountedOn(TestDir)
 	}
 	return nil
 }
@@ -277,6 +284,9 @@ func (m *Machine) Mkfs(name string, args []string) (string, error) {
 	d := m.device(name)
 	if d == nil {
 		return "", unix.ENOENT
+	}
+	if m.rec != nil && name != TestDev {
+		m.rec.Renew(ScratchMnt)
 	}
 	if m.Kind.Mkfs == nil {
 		return "", m.mkfsMemory(d.name)

@@ -19,6 +19,7 @@ import (
 
 	"kbtrfs/blockdev"
 	"kbtrfs/kernel"
+	"kbtrfs/linearizability"
 	"kbtrfs/xfstests-lite/bash"
 )
 
@@ -35,6 +36,8 @@ type RunOptions struct {
 	Cache         *bash.Cache       // of parsed scripts, for many runs
 	External      bool              // also let btrfs check judge the devices
 	Params        map[string]string // the kernel's command line, such as btrfs.revert
+	// Recorder, when set, notes the system calls of the case.
+	Recorder *linearizability.Recorder
 	// Wrap, when set, puts something between the machine and each of its devices, such as a write log.
 	Wrap func(k *kernel.Kernel, name string, dev blockdev.Device) blockdev.Device
 }
@@ -102,7 +105,7 @@ func Run(ctx context.Context, t *Tree, c Case, o RunOptions) (res Result, err er
 	if err != nil {
 		return res, err
 	}
-	m := NewMachine(MachineOptions{Kind: o.Kind, Deterministic: o.Deterministic, Seed: o.Seed, Scheduler: o.Scheduler, Params: o.Params})
+	m := NewMachine(MachineOptions{Kind: o.Kind, Deterministic: o.Deterministic, Seed: o.Seed, Scheduler: o.Scheduler, Params: o.Params, Recorder: o.Recorder})
 	m.wrap = o.Wrap
 	limit, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()

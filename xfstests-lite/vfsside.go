@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kbtrfs/linearizability"
 	"kbtrfs/vfs"
 )
 
@@ -16,7 +17,7 @@ import (
 // every file that it opened: descriptors go from shell to shell, their table does not.
 type vfsFS struct {
 	m    *Machine
-	p    *vfs.Process
+	p    *linearizability.Client
 	refs *atomic.Int32
 }
 
@@ -27,7 +28,7 @@ type vfsFile struct {
 }
 
 func (m *Machine) newProcess() procFS {
-	p := m.V.NewProcess(vfs.Cred{})
+	p := m.rec.Client(m.V.NewProcess(vfs.Cred{}))
 	f := vfsFS{m, p, new(atomic.Int32)}
 	f.refs.Store(1)
 	return f
