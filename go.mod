@@ -3,6 +3,7 @@ module kbtrfs
 go 1.26.0
 
 require (
+	github.com/anishathalye/porcupine v1.3.1
 	github.com/google/btree v1.1.3
 	github.com/klauspost/compress v1.20.3
 	github.com/pmezard/go-difflib v1.0.0
@@ -13,3 +14,4 @@ require (
 )
 
 require github.com/hanwen/go-fuse/v2 v2.12.1
+

@@ -138,6 +138,7 @@ type Client struct {
 	calls []Call            // mu
 	vals  []uint64          // mu; where Vals come from
 	open  map[int]openFile  // mu
+	maps  []mapping         // mu
 	names map[string]placed // mu; cleaned paths
 }
 

@@ -292,7 +292,7 @@ func (h *vfsFile) DedupeRange(src Handle, srcOff, length, dstOff uint64) (uint64
 
 // vfsMapping is a range of a machine's file in the memory of the process that mapped it.
 type vfsMapping struct {
-	p            *vfs.Process
+	p            *linearizability.Client
 	addr, length uint64
 }
 

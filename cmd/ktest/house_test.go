@@ -46,7 +46,7 @@ var layers = map[string][]string{
 	"btrfs/printtree":    {"kernel", "blockdev", "btrfs/disk", "btrfs/image"},
 	"btrfs/check":        {"kernel", "blockdev", "btrfs/disk", "btrfs/image"},
 	"btrfs":              {"kernel", "kernel/mm", "blockdev", "workqueue", "vfs", "btrfs/disk"},
-	"linearizability":    {"kernel", "vfs"},
+	"linearizability":    {"kernel", "kernel/mm", "vfs"},
 	"xfstests-lite":      nil, // anything but cmd/ktest
 	"xfstests-lite/bash": {},
 	"cmd/ktest":          nil,
