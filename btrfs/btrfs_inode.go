@@ -50,10 +50,13 @@ type Inode struct {
 	diskISize    uint64 // i_size as of finished ordered extents; guarded by orderedTree.lock
 
 	delallocBytes      uint64 // guarded by ILock
+	noReserveBytes     uint64 // of these, those for which no data space is reserved
 	csumBytes          uint64
 	outstandingExtents uint32
 	reservedExtents    uint32
 	reservedCsumLeaves uint32
+	unitsOf            [3]int32 // outstandingExtents by owner
+	writersBytes       int64    // of csumBytes, those of writes that have not set EXTENT_DELALLOC yet
 
 	delallocEntry kernel.Entry[Inode] // root.delallocInodes
 	delayedIput   kernel.Entry[Inode] // fsInfo.delayedIputs

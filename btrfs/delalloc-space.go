@@ -30,6 +30,9 @@ import (
 //	Σ outstandingExtents = running writes + delalloc states + ordered extents
 //	bytesMayUse(data)    = bytes of running writes + delalloc bytes with a reservation
 //
+// unitsOf and FsInfo.writersData keep book of who owns what. Nothing depends on
+// them but invariants_space.go, which compares the books with what is there.
+//
 // Reserving may write data back and commit: no page, range or tree lock may be
 // held, and no transaction handle.
 
@@ -53,6 +56,7 @@ type dataState struct {
 	orderedOperationsMutex kernel.Mutex // one waits for all ordered extents of a root at a time
 
 	delallocBytes    kernel.AtomicInt64
+	writersData      kernel.AtomicInt64 // data space of writes that have not set EXTENT_DELALLOC yet
 	orderedAlive     kernel.AtomicInt64 // leak detector
 	delallocBlockRsv BlockRsv
 
@@ -111,27 +115,70 @@ func (fsInfo *FsInfo) checkDataLeaks() {
 //
 //kernel:fs/btrfs/delalloc-space.c btrfs_check_data_free_space
 func (inode *Inode) checkDataFreeSpace(bytes uint64) error {
-	return inode.root.fsInfo.ReserveDataBytes(bytes)
+	fsInfo := inode.root.fsInfo
+	err := fsInfo.ReserveDataBytes(bytes)
+	if err == nil {
+		fsInfo.writersData.Add(int64(bytes))
+	}
+	return err
 }
 
-// freeReservedDataSpace gives bytes of data space back.
+// freeReservedDataSpace undoes checkDataFreeSpace.
 //
 //kernel:fs/btrfs/delalloc-space.c btrfs_free_reserved_data_space
 func (inode *Inode) freeReservedDataSpace(bytes uint64) {
-	inode.root.fsInfo.FreeReservedDataSpace(bytes)
+	fsInfo := inode.root.fsInfo
+	fsInfo.writersData.Add(-int64(bytes))
+	fsInfo.FreeReservedDataSpace(bytes)
+}
+
+// unitOwner is who answers for an outstanding extent.
+//
+//kernel:none which reservation, state or ordered extent it is follows from the code in the kernel
+type unitOwner uint8
+
+const (
+	unitOfWriter unitOwner = iota
+	unitOfDelalloc
+	unitOfOrdered
+)
+
+// addOutstanding makes a unit. ILock is held.
+//
+//kernel:none the increments of outstanding_extents @v3.12
+func (inode *Inode) addOutstanding(owner unitOwner) {
+	inode.outstandingExtents++
+	inode.unitsOf[owner]++
+}
+
+// subOutstanding takes a unit away for which metadata stays reserved: until one
+// of the others goes. ILock is held.
+//
+//kernel:none the decrements of outstanding_extents @v3.12
+func (inode *Inode) subOutstanding(owner unitOwner) {
+	inode.outstandingExtents--
+	inode.unitsOf[owner]--
+}
+
+// passUnit gives a unit to its next owner. ILock is held.
+//
+//kernel:none EXTENT_FIRST_DELALLOC @v3.12
+func (inode *Inode) passUnit(from, to unitOwner) {
+	inode.unitsOf[from]--
+	inode.unitsOf[to]++
 }
 
 // dropOutstandingExtent takes one unit away and returns for how many items
 // metadata may be given back. ILock is held.
 //
 //kernel:fs/btrfs/extent-tree.c drop_outstanding_extent @v3.12
-func (inode *Inode) dropOutstandingExtent() (dropped int) {
+func (inode *Inode) dropOutstandingExtent(owner unitOwner) (dropped int) {
 	if inode.outstandingExtents == 0 {
 		inode.root.fsInfo.k.WARN_ON(true, "BTRFS: root %d inode %d has no outstanding extent to drop",
 			inode.root.Objectid(), inode.location.Objectid)
 		return 0
 	}
-	inode.outstandingExtents--
+	inode.subOutstanding(owner)
 	if inode.outstandingExtents == 0 && inode.runtimeFlags.TestAndClear(BTRFS_INODE_DELALLOC_META_RESERVED) {
 		dropped = 1
 	}
@@ -174,7 +221,8 @@ func (inode *Inode) delallocReserveMetadata(numBytes uint64) error {
 
 	inode.delallocMutex.Lock()
 	inode.ILock.Lock()
-	inode.outstandingExtents++
+	inode.addOutstanding(unitOfWriter)
+	inode.writersBytes += int64(numBytes)
 	nrExtents, nrCsums, extra := 0, 0, 0
 	if inode.outstandingExtents > inode.reservedExtents {
 		nrExtents = int(inode.outstandingExtents - inode.reservedExtents)
@@ -210,14 +258,24 @@ func (inode *Inode) delallocReserveMetadata(numBytes uint64) error {
 	return nil
 }
 
-// delallocReleaseMetadata gives one unit and the metadata for numBytes of data
-// back: after the ordered extent is finished, or the data is gone.
+// delallocReleaseMetadata undoes delallocReserveMetadata.
+//
+//kernel:none btrfs_delalloc_release_metadata for who has reserved
+func (inode *Inode) delallocReleaseMetadata(numBytes uint64) {
+	inode.releaseMetadata(numBytes, unitOfWriter)
+}
+
+// releaseMetadata gives one unit and the metadata for numBytes of data back:
+// after the ordered extent is finished, or the data is gone.
 //
 //kernel:fs/btrfs/delalloc-space.c btrfs_delalloc_release_metadata
-func (inode *Inode) delallocReleaseMetadata(numBytes uint64) {
+func (inode *Inode) releaseMetadata(numBytes uint64, owner unitOwner) {
 	fsInfo := inode.root.fsInfo
 	inode.ILock.Lock()
-	dropped := inode.dropOutstandingExtent()
+	dropped := inode.dropOutstandingExtent(owner)
+	if owner == unitOfWriter {
+		inode.writersBytes -= int64(numBytes)
+	}
 	inode.csumBytes -= min(numBytes, inode.csumBytes)
 	dropped += inode.dropReservedCsums()
 	inode.ILock.Unlock()

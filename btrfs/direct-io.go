@@ -243,7 +243,7 @@ func (dio *directIO) getBlocksDirect(start, length uint64) (m dioMap, err error)
 	// A unit of our own for the ordered extent. It takes the way that units of
 	// buffered writes take, over a delalloc state, and so does the data space.
 	inode.ILock.Lock()
-	inode.outstandingExtents++
+	inode.addOutstanding(unitOfWriter)
 	inode.ILock.Unlock()
 	tree.SetExtentBit(m.start, m.start+m.len-1, EXTENT_DELALLOC, &cached)
 	tree.ClearExtentBit(start, lockEnd, unlockBits, false, &cached)

@@ -675,7 +675,7 @@ func (inode *Inode) bufferedWrite(i *mm.IovIter, pos int64) (written int, err er
 			// Give back what was not copied; its unit stays with what was.
 			if dirty > 0 {
 				inode.ILock.Lock()
-				inode.outstandingExtents++
+				inode.addOutstanding(unitOfWriter)
 				inode.ILock.Unlock()
 			}
 			release(uint64(numPages-dirty) << pageShift)

@@ -138,7 +138,7 @@ func (inode *Inode) cowFileRangeInline(lockedPage *mm.Page, start, end uint64) (
 		trans.End()
 		return false, err
 	}
-	inode.delallocReleaseMetadata(end + 1 - start)
+	inode.releaseMetadata(end+1-start, unitOfOrdered)
 	inode.extentTree.DropExtentMapRange(0, alignUp(end+1, uint64(fsInfo.sectorsize))-1, false)
 	// That somebody has aborted the transaction meanwhile is told by the commit:
 	// the reservation is gone, so here the page is written.
@@ -423,7 +423,7 @@ func (inode *Inode) SplitExtentHook(orig *ExtentState, split uint64) {
 		return
 	}
 	inode.ILock.Lock()
-	inode.outstandingExtents++
+	inode.addOutstanding(unitOfDelalloc)
 	inode.ILock.Unlock()
 }
 
@@ -435,7 +435,7 @@ func (inode *Inode) MergeExtentHook(new, other *ExtentState) {
 		return
 	}
 	inode.ILock.Lock()
-	inode.outstandingExtents--
+	inode.subOutstanding(unitOfDelalloc)
 	inode.ILock.Unlock()
 }
 
@@ -484,8 +484,15 @@ func (inode *Inode) SetBitHook(state *ExtentState, bits uint32) uint32 {
 	inode.ILock.Lock()
 	if bits&EXTENT_FIRST_DELALLOC != 0 {
 		bits &^= EXTENT_FIRST_DELALLOC
+		inode.passUnit(unitOfWriter, unitOfDelalloc)
 	} else {
-		inode.outstandingExtents++
+		inode.addOutstanding(unitOfDelalloc)
+	}
+	inode.writersBytes -= int64(length)
+	if (state.state|bits)&EXTENT_NORESERVE == 0 {
+		root.fsInfo.writersData.Add(-int64(length))
+	} else {
+		inode.noReserveBytes += length
 	}
 	root.fsInfo.delallocBytes.Add(int64(length))
 	inode.delallocBytes += length
@@ -510,20 +517,27 @@ func (inode *Inode) ClearBitHook(state *ExtentState, bits uint32) uint32 {
 	length := state.end + 1 - state.start
 	switch {
 	case bits&EXTENT_DO_ACCOUNTING != 0:
-		inode.delallocReleaseMetadata(length)
+		inode.releaseMetadata(length, unitOfDelalloc)
 	case bits&EXTENT_FIRST_DELALLOC != 0:
 		bits &^= EXTENT_FIRST_DELALLOC
+		inode.ILock.Lock()
+		inode.passUnit(unitOfDelalloc, unitOfOrdered)
+		inode.ILock.Unlock()
 	default:
 		inode.ILock.Lock()
-		inode.outstandingExtents--
+		inode.subOutstanding(unitOfDelalloc)
 		inode.ILock.Unlock()
 	}
-	if state.state&EXTENT_NORESERVE == 0 {
-		inode.freeReservedDataSpace(length)
+	noReserve := state.state&EXTENT_NORESERVE != 0
+	if !noReserve {
+		root.fsInfo.FreeReservedDataSpace(length)
 	}
 	root.fsInfo.delallocBytes.Add(-int64(length))
 	inode.ILock.Lock()
 	inode.delallocBytes -= length
+	if noReserve {
+		inode.noReserveBytes -= length
+	}
 	if inode.delallocBytes == 0 && inode.runtimeFlags.Test(BTRFS_INODE_IN_DELALLOC_LIST) {
 		root.delDelallocInode(inode)
 	}
@@ -674,7 +688,7 @@ func (ordered *OrderedExtent) finishOrderedIO() (err error) {
 outUnlock:
 	ioTree.UnlockExtent(start, end)
 out:
-	inode.delallocReleaseMetadata(ordered.len)
+	inode.releaseMetadata(ordered.len, unitOfOrdered)
 	if trans != nil {
 		if eerr := trans.End(); err == nil {
 			err = eerr
