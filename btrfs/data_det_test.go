@@ -220,7 +220,8 @@ func TestDataInterleavings(t *testing.T) {
 }
 
 func runDet(snapshot *blockdev.Snapshot, c *detCase, seed uint64) error {
-	k := kernel.New(kernel.Options{Scheduler: sched.New(seed), Seed: seed, Params: map[string]string{"btrfs.revert": c.revert}})
+	s := sched.New(seed)
+	k := kernel.New(kernel.Options{Scheduler: s, Seed: seed, Params: map[string]string{"btrfs.revert": c.revert}})
 	var fail error
 	note := func(err error) {
 		if err != nil && fail == nil {
@@ -230,13 +231,24 @@ func runDet(snapshot *blockdev.Snapshot, c *detCase, seed uint64) error {
 	err := k.Run(c.name, func(task *kernel.Task) {
 		dev := blockdev.NewOverlay(k, snapshot)
 		v := vfs.New(k, mm.Options{LimitBytes: 1 << 20})
-		note(v.RegisterFilesystem(btrfs.Type))
+		var sb *vfs.SuperBlock
+		fst := *btrfs.Type
+		fst.Mount = func(v *vfs.VFS, source vfs.Source, flags vfs.MountFlags, data string) (*vfs.Dentry, error) {
+			root, err := btrfs.Type.Mount(v, source, flags, data)
+			if err == nil {
+				sb = root.Sb
+			}
+			return root, err
+		}
+		note(v.RegisterFilesystem(&fst))
 		if err := v.MountRoot("btrfs", vfs.Source{Name: "disk", Dev: dev, KeepDev: true}, 0, c.options); err != nil {
 			note(err)
 			return
 		}
 		p := v.NewProcess(*vfs.RootCred)
 		note(c.setup(p))
+		s.SetInvariant(func() error { return btrfs.CheckInvariants(sb) })
+		s.Explore(true)
 		var tasks []*kernel.Task
 		left := new(kernel.AtomicInt32)
 		left.Store(int32(len(c.tasks)))
@@ -273,6 +285,7 @@ func runDet(snapshot *blockdev.Snapshot, c *detCase, seed uint64) error {
 		}
 		read(p)
 		p.Exit()
+		s.SetInvariant(nil)
 		note(v.Shutdown())
 		problems, err := check.Device(k, dev, check.Options{DataCsum: true})
 		note(err)

@@ -30,7 +30,7 @@ import (
 //	Σ outstandingExtents = running writes + delalloc states + ordered extents
 //	bytesMayUse(data)    = bytes of running writes + delalloc bytes with a reservation
 //
-// unitsOf and FsInfo.writersData keep book of who owns what. Nothing depends on
+// unitsOf and SpaceInfo.writersBytes keep book of who owns what. Nothing depends on
 // them but invariants_space.go, which compares the books with what is there.
 //
 // Reserving may write data back and commit: no page, range or tree lock may be
@@ -56,7 +56,6 @@ type dataState struct {
 	orderedOperationsMutex kernel.Mutex // one waits for all ordered extents of a root at a time
 
 	delallocBytes    kernel.AtomicInt64
-	writersData      kernel.AtomicInt64 // data space of writes that have not set EXTENT_DELALLOC yet
 	orderedAlive     kernel.AtomicInt64 // leak detector
 	delallocBlockRsv BlockRsv
 
@@ -115,21 +114,14 @@ func (fsInfo *FsInfo) checkDataLeaks() {
 //
 //kernel:fs/btrfs/delalloc-space.c btrfs_check_data_free_space
 func (inode *Inode) checkDataFreeSpace(bytes uint64) error {
-	fsInfo := inode.root.fsInfo
-	err := fsInfo.ReserveDataBytes(bytes)
-	if err == nil {
-		fsInfo.writersData.Add(int64(bytes))
-	}
-	return err
+	return inode.root.fsInfo.ReserveDataBytes(bytes)
 }
 
 // freeReservedDataSpace undoes checkDataFreeSpace.
 //
 //kernel:fs/btrfs/delalloc-space.c btrfs_free_reserved_data_space
 func (inode *Inode) freeReservedDataSpace(bytes uint64) {
-	fsInfo := inode.root.fsInfo
-	fsInfo.writersData.Add(-int64(bytes))
-	fsInfo.FreeReservedDataSpace(bytes)
+	inode.root.fsInfo.FreeReservedDataSpace(bytes)
 }
 
 // unitOwner is who answers for an outstanding extent.

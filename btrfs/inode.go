@@ -490,7 +490,7 @@ func (inode *Inode) SetBitHook(state *ExtentState, bits uint32) uint32 {
 	}
 	inode.writersBytes -= int64(length)
 	if (state.state|bits)&EXTENT_NORESERVE == 0 {
-		root.fsInfo.writersData.Add(-int64(length))
+		root.fsInfo.dataSinfo.writersBytes.Add(-int64(length))
 	} else {
 		inode.noReserveBytes += length
 	}
@@ -530,7 +530,7 @@ func (inode *Inode) ClearBitHook(state *ExtentState, bits uint32) uint32 {
 	}
 	noReserve := state.state&EXTENT_NORESERVE != 0
 	if !noReserve {
-		root.fsInfo.FreeReservedDataSpace(length)
+		root.fsInfo.dataSinfo.freeBytesMayUse(length)
 	}
 	root.fsInfo.delallocBytes.Add(-int64(length))
 	inode.ILock.Lock()

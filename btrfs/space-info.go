@@ -73,7 +73,8 @@ type SpaceInfo struct {
 	bytesPinned   uint64
 	bytesReadonly uint64
 	bytesMayUse   uint64
-	diskTotal     uint64 // with copies
+	writersBytes  kernel.AtomicInt64 // of bytesMayUse, of data: not (yet) of a delalloc range
+	diskTotal     uint64             // with copies
 	diskUsed      uint64
 	maxExtentSize uint64 // nothing longer is free; 0: unknown
 	window        uint64 // where the last extent was found; 0 after a commit
@@ -260,6 +261,7 @@ func (spaceInfo *SpaceInfo) tryReserve(bytes uint64, flush ReserveFlush) bool {
 	}
 	if ok {
 		spaceInfo.bytesMayUse += bytes
+		spaceInfo.writersBytes.Add(int64(bytes))
 	}
 	return ok
 }
@@ -418,13 +420,17 @@ func (fsInfo *FsInfo) ReserveDataBytesNoFlush(bytes uint64) error {
 	return fsInfo.dataSinfo.reserveBytes(bytes, BTRFS_RESERVE_NO_FLUSH, nil)
 }
 
-// FreeReservedDataSpace takes a promise of ReserveDataBytes back: when the
-// delalloc range has become an extent (ReserveExtent does not do it), or when
-// it is dropped.
+// FreeReservedDataSpace takes a promise of ReserveDataBytes back that has not
+// become a delalloc range. (The promise for such a range ends with it, see
+// ClearBitHook: it has an extent then, or the data has been dropped.)
 //
 //kernel:fs/btrfs/delalloc-space.c btrfs_free_reserved_data_space_noquota
 func (fsInfo *FsInfo) FreeReservedDataSpace(bytes uint64) {
-	fsInfo.dataSinfo.freeBytesMayUse(bytes)
+	spaceInfo := fsInfo.dataSinfo
+	spaceInfo.lock.Lock()
+	spaceInfo.writersBytes.Add(-int64(bytes))
+	spaceInfo.subMayUse(bytes)
+	spaceInfo.lock.Unlock()
 }
 
 // SpaceInfos are the accounts, for statfs: who reads them takes their lock.

@@ -66,6 +66,19 @@ func (sb *SuperBlock) inodeSbListAdd(inode *Inode) {
 	sb.inodeListLock.Unlock()
 }
 
+// EachInode calls fn for the inodes in memory until it returns false. fn must not sleep.
+//
+//kernel:none list_for_each_entry over s_inodes
+func (sb *SuperBlock) EachInode(fn func(*Inode) bool) {
+	sb.inodeListLock.Lock()
+	for inode := range sb.inodes.All() {
+		if !fn(inode) {
+			break
+		}
+	}
+	sb.inodeListLock.Unlock()
+}
+
 //kernel:fs/inode.c inode_sb_list_del
 func (inode *Inode) sbListDel() {
 	sb := inode.Sb

@@ -168,18 +168,19 @@ func (i *IovIter) Zero(n int) int {
 }
 
 // Alignment is the or of the lengths of all segments, as far as the iterator
-// goes: what direct I/O looks at. Where the host program happens to have its
-// bytes is not looked at: it changes nothing for us, and would be an input that
-// no replay knows.
+// goes, and of user addresses: what direct I/O looks at. Where the host program
+// happens to have its bytes is not looked at: it changes nothing for us, and
+// would be an input that no replay knows.
 //
 //kernel:lib/iov_iter.c iov_iter_alignment
-func (i *IovIter) Alignment() uint64 {
-	n := min(len(i.cur), i.count)
-	bits, left := uint64(n), i.count-n
-	for _, seg := range i.rest {
-		n = min(len(seg), left)
+func (i *IovIter) Alignment() (bits uint64) {
+	for it := *i; it.count > 0; {
+		n := min(it.SingleSegCount(), it.count)
 		bits |= uint64(n)
-		left -= n
+		if it.as != nil {
+			bits |= it.ucur.Addr
+		}
+		it.Advance(n)
 	}
 	return bits
 }
