@@ -58,6 +58,11 @@ type Inode struct {
 	unitsOf            [3]int32 // outstandingExtents by owner
 	writersBytes       int64    // of csumBytes, those of writes that have not set EXTENT_DELALLOC yet
 
+	// Compression methods: what the property btrfs.compression names, and what
+	// defragmentation wants while it runs; 0: none.
+	propCompress   kernel.AtomicUint32
+	defragCompress kernel.AtomicUint32
+
 	delallocEntry kernel.Entry[Inode] // root.delallocInodes
 	delayedIput   kernel.Entry[Inode] // fsInfo.delayedIputs
 	delayedIputs  int

@@ -53,6 +53,7 @@ type FsInfo struct {
 
 	workers           *workqueue.Workers // checksumming of data writes
 	submitWorkers     *workqueue.Workers
+	delallocWorkers   *workqueue.Workers // compression
 	endioWorkers      *workqueue.Workers // data reads: checksum verification
 	endioMetaWorkers  *workqueue.Workers
 	endioWriteWorkers *workqueue.Workers // btrfs_finish_ordered_io
@@ -60,7 +61,8 @@ type FsInfo struct {
 	treeState  // ctree.go, extent-buffer.go, disk-io.go, root-tree.go, volumes.go
 	allocState // extent-tree.go, block-group.go, space-info.go, block-rsv.go, free-space*.go, transaction.go
 	dataState  // extent_io.go, ordered-data.go, delalloc-space.go, inode.go
-	nameState  // inode_namei.go, inode-map.go, orphan.go, super.go
+	compressState
+	nameState // inode_namei.go, inode-map.go, orphan.go, super.go
 }
 
 // Root is a b-tree: the tree of trees, the extent tree, a subvolume.
@@ -170,6 +172,9 @@ type MountOptions struct {
 	NoBarrier           bool
 	Discard             bool
 	FlushOnCommit       bool
+	CompressForce       bool  // also what did not become smaller the last time
+	CompressType        uint8 // BTRFS_COMPRESS_*; NONE: only files that ask for it
+	CompressLevel       int
 	CommitInterval      int64  // ns, 30 s by default
 	MaxInline           uint32 // bytes, 2048 by default
 	ThreadPoolSize      int

@@ -743,6 +743,7 @@ func (fsInfo *FsInfo) initFsInfo() {
 	fsInfo.initVolumeState()
 	fsInfo.initAllocState()
 	fsInfo.initDataState()
+	fsInfo.initCompressState()
 	fsInfo.initNameState()
 }
 
@@ -761,6 +762,7 @@ func (fsInfo *FsInfo) initWorkqueues() {
 	}
 	fsInfo.workers = start("worker", true)
 	fsInfo.submitWorkers = start("submit", false)
+	fsInfo.delallocWorkers = start("delalloc", true)
 	fsInfo.endioWorkers = start("endio", false)
 	fsInfo.endioMetaWorkers = start("endio-meta", false)
 	fsInfo.endioWriteWorkers = start("endio-write", false)
@@ -770,7 +772,7 @@ func (fsInfo *FsInfo) initWorkqueues() {
 //
 //kernel:fs/btrfs/disk-io.c btrfs_stop_all_workers
 func (fsInfo *FsInfo) stopAllWorkers() {
-	for _, w := range []*workqueue.Workers{fsInfo.workers, fsInfo.submitWorkers, fsInfo.endioWorkers,
+	for _, w := range []*workqueue.Workers{fsInfo.delallocWorkers, fsInfo.workers, fsInfo.submitWorkers, fsInfo.endioWorkers,
 		fsInfo.endioMetaWorkers, fsInfo.endioWriteWorkers} {
 		if w != nil {
 			w.Stop()
@@ -839,6 +841,7 @@ func (fsInfo *FsInfo) openCtree() (err error) {
 		fsInfo.setReadonly()
 		options.ReadOnly = true
 	}
+	fsInfo.setCompressIncompat(options.CompressType)
 	if err := fsInfo.CheckFeatures(!options.ReadOnly); err != nil {
 		return err
 	}
@@ -1185,6 +1188,7 @@ func (fsInfo *FsInfo) CommitSuper() error {
 //kernel:fs/btrfs/disk-io.c close_ctree
 func (fsInfo *FsInfo) CloseCtree() error {
 	fsInfo.fsFlags.Set(BTRFS_FS_CLOSING_START)
+	fsInfo.delallocWorkers.Flush()
 	if fsInfo.fsState.Test(BTRFS_FS_STATE_ERROR) {
 		fsInfo.destroyAllOrderedExtents()
 	}

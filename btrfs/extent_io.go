@@ -297,8 +297,9 @@ type readContext struct {
 	em    ExtentMap // of the last page; valid while the range is locked
 	valid bool
 
-	inflated  inflated // of the last page, if it is compressed
-	readahead bool
+	compressed      []*mm.Page // pages of one compressed extent
+	compressedFirst ExtentMap  // its map at the first of them
+	readahead       bool
 }
 
 // lockAndFlushOrderedRange locks start..end when no ordered extent is in it.
@@ -340,7 +341,6 @@ func (inode *Inode) extentReadpages(pages []*mm.Page) {
 		}
 		inode.lockAndFlushOrderedRange(pages[0].Offset(), pages[n-1].Offset()+pageSize-1)
 		rd.valid = false
-		rd.inflated.data = nil
 		for _, page := range pages[:n] {
 			rd.doReadpage(page)
 		}
@@ -384,7 +384,13 @@ func (rd *readContext) doReadpage(page *mm.Page) {
 		page.Zero(0, pageSize)
 		rd.done(page, nil)
 	case em.flags&EXTENT_FLAG_COMPRESSED != 0:
-		rd.done(page, rd.readCompressedPage(page, em))
+		if len(rd.compressed) > 0 && rd.compressedFirst.blockStart != em.blockStart {
+			rd.submitCompressed()
+		}
+		if len(rd.compressed) == 0 {
+			rd.compressedFirst = *em
+		}
+		rd.compressed = append(rd.compressed, page)
 	default:
 		if end+1 > em.end() {
 			inode.root.fsInfo.err("root %d inode %d: extent at %d ends inside a sector",
@@ -441,6 +447,17 @@ func (inode *Inode) endioReadpageReleaseExtent(start, length uint64, uptodate bo
 	inode.ioTree.UnlockExtentCached(start, start+length-1, &cached)
 }
 
+// submitCompressed sends the read of the pages of a compressed extent.
+//
+//kernel:none part of submit_one_bio
+func (rd *readContext) submitCompressed() {
+	if len(rd.compressed) > 0 {
+		rd.inode.submitCompressedRead(&rd.compressedFirst, rd.compressed, rd.readahead)
+		clear(rd.compressed)
+		rd.compressed = rd.compressed[:0]
+	}
+}
+
 // inlineReadPages is the size up to which a read that the device answers at once
 // is verified by the reader himself: waking a worker would take longer.
 const inlineReadPages = 16
@@ -451,6 +468,7 @@ const inlineReadPages = 16
 //
 //kernel:fs/btrfs/bio.c btrfs_submit_bbio
 func (rd *readContext) submit() {
+	rd.submitCompressed()
 	dbio := rd.dbio
 	if dbio == nil {
 		return
@@ -658,6 +676,9 @@ type extentPageData struct {
 	inode  *Inode
 	dbio   *dataBio
 	syncIO bool
+	// extentLocked: the pages have their ordered extents already, and come in a
+	// row from extent_write_locked_range.
+	extentLocked bool
 }
 
 // updateNrWritten counts pages that are on their way.
@@ -732,7 +753,12 @@ func (epd *extentPageData) extentWritepage(page *mm.Page, wbc *mm.WritebackContr
 	setPageExtentMapped(page)
 
 	epd.updateNrWritten(page, wbc, 0)
-	pageStarted, nrWritten, err := epd.writepageDelalloc(page, wbc)
+	var pageStarted bool
+	var nrWritten int64
+	var err error
+	if !epd.extentLocked {
+		pageStarted, nrWritten, err = epd.writepageDelalloc(page, wbc)
+	}
 	if err != nil {
 		// The first part of the range, with this page, may have become an
 		// ordered extent before space for the rest could not be found. The other

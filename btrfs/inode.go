@@ -84,22 +84,23 @@ func (inode *Inode) destroyData() {
 	inode.delFromRoot()
 }
 
-// insertInlineExtent puts the first size bytes of page into the tree.
+// insertInlineExtent puts a file of size bytes into the tree: data are its bytes,
+// or what they are compressed to.
 //
 //kernel:fs/btrfs/inode.c insert_inline_extent
-func (inode *Inode) insertInlineExtent(trans *TransHandle, page *mm.Page, size uint64) error {
+func (inode *Inode) insertInlineExtent(trans *TransHandle, size uint64, data []byte, compressType uint8) error {
 	root := inode.root
 	path := NewPath()
 	defer path.Free()
 	key := disk.Key{Objectid: inode.location.Objectid, Type: disk.BTRFS_EXTENT_DATA_KEY}
-	if err := root.InsertEmptyItem(trans, path, &key, uint32(disk.BTRFS_FILE_EXTENT_INLINE_DATA_START+size)); err != nil {
+	if err := root.InsertEmptyItem(trans, path, &key, uint32(disk.BTRFS_FILE_EXTENT_INLINE_DATA_START+len(data))); err != nil {
 		return err
 	}
 	leaf := path.Nodes[0]
 	item := leaf.ItemData(path.Slots[0])
-	fi := disk.FileExtentItem{Generation: trans.Transid, RamBytes: size, Type: disk.BTRFS_FILE_EXTENT_INLINE}
+	fi := disk.FileExtentItem{Generation: trans.Transid, RamBytes: size, Compression: compressType, Type: disk.BTRFS_FILE_EXTENT_INLINE}
 	fi.Encode(item)
-	copy(item[disk.BTRFS_FILE_EXTENT_INLINE_DATA_START:], page.Data[:size])
+	copy(item[disk.BTRFS_FILE_EXTENT_INLINE_DATA_START:], data)
 	root.fsInfo.MarkBufferDirty(leaf)
 	path.Release()
 
@@ -111,17 +112,38 @@ func (inode *Inode) insertInlineExtent(trans *TransHandle, page *mm.Page, size u
 	return root.UpdateInode(trans, inode)
 }
 
-// cowFileRangeInline stores a small file in the tree itself. done false: it is
-// not small, or does not fit; the caller goes on with a real extent.
+// canCowFileRangeInline reports whether a file of size bytes that begins with
+// the range may become dataLen bytes in the leaf.
+//
+//kernel:fs/btrfs/inode.c can_cow_file_range_inline
+func (inode *Inode) canCowFileRangeInline(start, size, dataLen uint64, compressed bool) bool {
+	fsInfo := inode.root.fsInfo
+	return start == 0 && size > 0 && (size < pageSize || size == pageSize && compressed) && size >= uint64(inode.ISize()) &&
+		dataLen <= uint64(fsInfo.mountOpt.MaxInline) &&
+		dataLen <= uint64(fsInfo.nodesize)-disk.SizeofHeader-disk.SizeofItem-disk.BTRFS_FILE_EXTENT_INLINE_DATA_START
+}
+
+// cowFileRangeInline stores a small file in the tree itself, as it is or
+// (packed not nil) compressed. done false: it is not small, or does not fit; the
+// caller goes on with a real extent.
 //
 //kernel:fs/btrfs/inode.c cow_file_range_inline
-func (inode *Inode) cowFileRangeInline(lockedPage *mm.Page, start, end uint64) (done bool, err error) {
+func (inode *Inode) cowFileRangeInline(start, end uint64, packed []byte, compressType uint8) (done bool, err error) {
 	root := inode.root
 	fsInfo := root.fsInfo
-	iSize := uint64(inode.ISize())
-	size := min(end+1, iSize)
-	if start > 0 || size == 0 || size >= pageSize || end+1 < iSize || size > uint64(fsInfo.mountOpt.MaxInline) ||
-		size > uint64(fsInfo.nodesize)-disk.SizeofHeader-disk.SizeofItem-disk.BTRFS_FILE_EXTENT_INLINE_DATA_START {
+	size := min(end+1, uint64(inode.ISize()))
+	data := packed
+	if packed == nil {
+		if !inode.canCowFileRangeInline(start, size, size, false) {
+			return false, nil
+		}
+		page := mm.FindGetPage(inode.Mapping, 0) // locked by us or for us
+		if page == nil {
+			return false, nil
+		}
+		defer page.Put()
+		data = page.Data[:size]
+	} else if !inode.canCowFileRangeInline(start, size, uint64(len(packed)), true) {
 		return false, nil
 	}
 	trans, err := root.JoinTransaction()
@@ -131,7 +153,7 @@ func (inode *Inode) cowFileRangeInline(lockedPage *mm.Page, start, end uint64) (
 	trans.blockRsv = &fsInfo.delallocBlockRsv
 	err = trans.DropExtents(root, inode, 0, alignUp(end+1, uint64(fsInfo.sectorsize)), true)
 	if err == nil {
-		err = inode.insertInlineExtent(trans, lockedPage, size)
+		err = inode.insertInlineExtent(trans, size, data, compressType)
 	}
 	if err != nil {
 		trans.Abort(err)
@@ -181,20 +203,33 @@ const (
 //
 //kernel:fs/btrfs/inode.c cow_file_range
 func (inode *Inode) cowFileRange(lockedPage *mm.Page, start, end uint64) (pageStarted bool, nrWritten int64, err error) {
+	_, pageStarted, err = inode.cowFileRangeRaw(lockedPage, start, end, PAGE_UNLOCK)
+	if pageStarted {
+		nrWritten = int64((end - start + pageSize) >> pageShift)
+	}
+	return pageStarted, nrWritten, err
+}
+
+// cowFileRangeRaw is cowFileRange for callers who may want to keep the pages
+// locked (unlock 0 instead of PAGE_UNLOCK). next is the first byte that got no
+// extent; from there on, after an error, everything has been given up.
+//
+//kernel:fs/btrfs/inode.c cow_file_range
+func (inode *Inode) cowFileRangeRaw(lockedPage *mm.Page, start, end uint64, unlock int) (next uint64, pageStarted bool, err error) {
 	root := inode.root
 	fsInfo := root.fsInfo
 	numBytes := alignUp(end-start+1, uint64(fsInfo.sectorsize))
 
 	if start == 0 {
-		done, err := inode.cowFileRangeInline(lockedPage, start, end)
+		done, err := inode.cowFileRangeInline(start, end, nil, disk.BTRFS_COMPRESS_NONE)
 		if err != nil {
 			inode.extentClearUnlockDelalloc(start, end, lockedPage, delallocFailedBits, delallocFailedOps)
-			return false, 0, err
+			return start, false, err
 		}
 		if done {
 			inode.extentClearUnlockDelalloc(start, end, nil, EXTENT_LOCKED|EXTENT_DELALLOC|EXTENT_DEFRAG,
 				PAGE_UNLOCK|PAGE_CLEAR_DIRTY|PAGE_SET_WRITEBACK|PAGE_END_WRITEBACK)
-			return true, int64((end - start + pageSize) >> pageShift), nil
+			return end + 1, true, nil
 		}
 	}
 
@@ -205,7 +240,7 @@ func (inode *Inode) cowFileRange(lockedPage *mm.Page, start, end uint64) (pageSt
 		err := fsInfo.ReserveExtent(root, numBytes, uint64(fsInfo.sectorsize), 0, allocHint, &ins, true)
 		if err != nil {
 			inode.extentClearUnlockDelalloc(start, end, lockedPage, delallocFailedBits, delallocFailedOps)
-			return false, 0, err
+			return start, false, err
 		}
 		em := ExtentMap{
 			start:        start,
@@ -222,12 +257,12 @@ func (inode *Inode) cowFileRange(lockedPage *mm.Page, start, end uint64) (pageSt
 		inode.AddOrderedExtent(start, ins.Objectid, ins.Offset, ins.Offset, btrfsOrderedRegular, disk.BTRFS_COMPRESS_NONE)
 
 		inode.extentClearUnlockDelalloc(start, start+ins.Offset-1, lockedPage,
-			EXTENT_LOCKED|EXTENT_DELALLOC, PAGE_UNLOCK|PAGE_SET_PRIVATE2)
+			EXTENT_LOCKED|EXTENT_DELALLOC, unlock|PAGE_SET_PRIVATE2)
 		numBytes -= ins.Offset
 		allocHint = ins.Objectid + ins.Offset
 		start += ins.Offset
 	}
-	return false, 0, nil
+	return start, false, nil
 }
 
 // csumExistInRange reports whether a sector of the disk range has a checksum.
@@ -411,6 +446,8 @@ func (inode *Inode) runDelallocRange(lockedPage *mm.Page, start, end uint64) (pa
 		return inode.runDelallocNocow(lockedPage, start, end, true)
 	case inode.flags.Load()&disk.BTRFS_INODE_PREALLOC != 0:
 		return inode.runDelallocNocow(lockedPage, start, end, false)
+	case inode.needCompress():
+		return true, inode.cowFileRangeAsync(lockedPage, start, end), nil
 	}
 	return inode.cowFileRange(lockedPage, start, end)
 }
@@ -1637,4 +1674,7 @@ func (fsInfo *FsInfo) StartDelallocRoots(nr int) {
 			nr -= min(nr, done)
 		}
 	}
+	// The flush may only have queued chunks; who asks for it is going to wait for
+	// the ordered extents that they become.
+	fsInfo.drainAsyncDelalloc()
 }

@@ -3,6 +3,8 @@
 package btrfs
 
 import (
+	"strings"
+
 	"golang.org/x/sys/unix"
 
 	"kbtrfs/btrfs/disk"
@@ -161,7 +163,6 @@ func (inode *Inode) readLockedInode() error {
 	}
 	var item disk.InodeItem
 	item.Decode(b)
-	path.Release()
 
 	if int64(item.Size) < 0 || int64(item.Nbytes) < 0 {
 		root.fsInfo.err("root %d inode %d: size %d or bytes %d out of range", root.Objectid(), inode.location.Objectid, item.Size, item.Nbytes)
@@ -185,7 +186,10 @@ func (inode *Inode) readLockedInode() error {
 	inode.Rdev = vfsRdev(item.Rdev)
 	inode.flags.Store(item.Flags)
 	inode.indexCnt = indexCntUnknown
-	return inode.setOperations()
+	if err := inode.setOperations(); err != nil {
+		return err
+	}
+	return inode.loadInodeProps(path)
 }
 
 // setOperations gives an inode the operations of its type.
@@ -642,6 +646,10 @@ func (dir *Inode) newInode(trans *TransHandle, cred *vfs.Cred, name string, mode
 	}
 	fsInfo.MarkBufferDirty(leaf)
 	inode.setLastTrans(trans)
+	path.Release()
+	if err := inode.inheritProps(trans, dir); err != nil {
+		fsInfo.err("error inheriting props for ino %d (root %d): %v", objectid, root.Objectid(), err)
+	}
 	return inode, nil
 }
 
@@ -733,10 +741,13 @@ func (dir *Inode) create(cred *vfs.Cred, dentry *vfs.Dentry, mode uint32, rdev u
 	}
 	name := dentry.DName()
 	// The inode item and its reference, two directory items, the directory's
-	// inode; for a symlink the extent that holds the target.
+	// inode; for a symlink the extent that holds the target; an inherited property.
 	items := 5
 	if mode&unix.S_IFMT == unix.S_IFLNK {
 		items = 7
+	}
+	if dir.propCompress.Load() != 0 {
+		items++
 	}
 	trans, err := root.StartTransaction(items)
 	if err != nil {
@@ -1751,6 +1762,9 @@ func (inodeOps) Setxattr(inode *vfs.Inode, name string, value []byte, flags int)
 	if value == nil {
 		value = []byte{}
 	}
+	if strings.HasPrefix(name, XATTR_BTRFS_PREFIX) {
+		return I(inode).setxattrProp(name, value, flags)
+	}
 	return I(inode).setxattrTrans(name, value, flags)
 }
 
@@ -1766,6 +1780,9 @@ func (inodeOps) Listxattr(inode *vfs.Inode, buf []byte) (int, error) {
 
 //kernel:none member of the inode_operations tables
 func (inodeOps) Removexattr(inode *vfs.Inode, name string) error {
+	if strings.HasPrefix(name, XATTR_BTRFS_PREFIX) {
+		return I(inode).setxattrProp(name, nil, unix.XATTR_REPLACE)
+	}
 	return I(inode).setxattrTrans(name, nil, unix.XATTR_REPLACE)
 }
 

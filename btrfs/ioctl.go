@@ -163,16 +163,28 @@ func (inode *Inode) setFlags(file *vfs.File, fsflags uint32) error {
 	default:
 		flags &^= disk.BTRFS_INODE_NODATACOW
 	}
+	// chattr +c is the property with the method of the mount, -c and +m are none.
 	flags &^= disk.BTRFS_INODE_COMPRESS | disk.BTRFS_INODE_NOCOMPRESS
+	var property []byte
 	switch {
 	case fsflags&FS_NOCOMP_FL != 0:
 		flags |= disk.BTRFS_INODE_NOCOMPRESS
 	case fsflags&FS_COMPR_FL != 0:
 		flags |= disk.BTRFS_INODE_COMPRESS
+		property = []byte("zlib")
+		if typ := root.fsInfo.mountOpt.CompressType; typ != 0 {
+			property = []byte(compressTypeName(typ))
+		}
 	}
 
-	trans, err := root.StartTransaction(1)
+	// The inode item, and two for the property.
+	trans, err := root.StartTransaction(3)
 	if err != nil {
+		return err
+	}
+	if err = inode.setProp(trans, property, 0); err != nil && err != unix.ENODATA {
+		trans.Abort(err)
+		trans.End()
 		return err
 	}
 	inode.flags.Store(flags)

@@ -537,6 +537,7 @@ func (root *Root) startDelallocSnapshot() error {
 		return unix.EROFS
 	}
 	root.startDelallocInodes(-1)
+	root.fsInfo.drainAsyncDelalloc()
 	return nil
 }
 

@@ -418,6 +418,14 @@ func (inode *Inode) WaitOrderedRange(start, length uint64) (ret error) {
 	if err := mm.FilemapFdatawriteRange(inode.Mapping, int64(start), int64(origEnd), mm.WB_SYNC_ALL); err != nil {
 		ret = err
 	}
+	// What is compressed is locked and nothing else until it has an ordered
+	// extent: it is not under writeback, so there would be nothing to wait for.
+	// Going over the same pages once more waits for their locks.
+	if inode.runtimeFlags.Test(BTRFS_INODE_HAS_ASYNC_EXTENT) {
+		if err := mm.FilemapFdatawriteRange(inode.Mapping, int64(start), int64(origEnd), mm.WB_SYNC_ALL); err != nil && ret == nil {
+			ret = err
+		}
+	}
 	if err := mm.FilemapFdatawaitRange(inode.Mapping, int64(start), int64(origEnd)); err != nil && ret == nil {
 		ret = err
 	}

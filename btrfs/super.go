@@ -62,10 +62,12 @@ func parseOptions(v *vfs.VFS, data string, o *MountOptions) error {
 			o.NoDataSum, o.NoDataCow = false, false
 		case "nodatasum":
 			o.NoDataSum = true
+			o.CompressType, o.CompressForce = 0, false
 		case "datacow":
 			o.NoDataCow = false
 		case "nodatacow":
 			o.NoDataCow, o.NoDataSum = true, true
+			o.CompressType, o.CompressForce = 0, false
 		case "barrier":
 			o.NoBarrier = false
 		case "nobarrier":
@@ -77,6 +79,10 @@ func parseOptions(v *vfs.VFS, data string, o *MountOptions) error {
 			o.Discard = true
 		case "nodiscard":
 			o.Discard = false
+		case "compress", "compress-force":
+			if !parseCompressOption(value, hasValue, name == "compress-force", o) {
+				return bad(opt)
+			}
 		case "flushoncommit":
 			o.FlushOnCommit = true
 		case "noflushoncommit":
@@ -121,6 +127,26 @@ func parseOptions(v *vfs.VFS, data string, o *MountOptions) error {
 		}
 	}
 	return nil
+}
+
+// parseCompressOption reads compress[=type[:level]] and compress-force.
+//
+//kernel:none part of btrfs_parse_param
+func parseCompressOption(value string, hasValue, force bool, o *MountOptions) bool {
+	if !hasValue {
+		value = "zlib"
+	}
+	typ, rest, ok := parseCompressType(value)
+	switch {
+	case ok:
+		o.CompressType, o.CompressLevel, o.CompressForce = typ, compressStr2level(typ, rest), force
+		o.NoDataCow, o.NoDataSum = false, false
+		return true
+	case strings.HasPrefix(value, "no"):
+		o.CompressType, o.CompressLevel, o.CompressForce = 0, 0, false
+		return true
+	}
+	return false
 }
 
 const (
@@ -254,6 +280,7 @@ func fillSuper(sb *vfs.SuperBlock, data string) error {
 	sb.Magic = BTRFS_SUPER_MAGIC
 	sb.TimeGran = 1
 	sb.Op = superOps{}
+	sb.XattrPrefixes = []string{XATTR_BTRFS_PREFIX}
 	sb.SetupBdi("btrfs-" + sb.ID)
 	sb.Bdi.RaPages = 1024 // 4 MiB, as open_ctree sets it
 	fsInfo, err := OpenCtree(sb, sb.Dev, &options)
@@ -345,6 +372,7 @@ func (superOps) EvictInode(inode *vfs.Inode) { I(inode).evictInode() }
 //kernel:fs/btrfs/super.c btrfs_remount_ro
 func (fsInfo *FsInfo) remountReadOnly() error {
 	fsInfo.fsState.Set(BTRFS_FS_STATE_RO)
+	fsInfo.drainAsyncDelalloc()
 	fsInfo.WaitOrderedRoots(-1)
 	// The cleaner stops at the flag; CommitSuper waits for it.
 	fsInfo.RunDelayedIputs()
@@ -378,6 +406,7 @@ func (superOps) SyncFs(sb *vfs.SuperBlock, wait bool) error {
 	if !wait || sb.IsRdonly() {
 		return nil
 	}
+	fsInfo.drainAsyncDelalloc()
 	fsInfo.WaitOrderedRoots(-1)
 	trans, err := fsInfo.treeRoot.AttachTransactionBarrier()
 	if err == nil {
@@ -455,6 +484,7 @@ func (superOps) RemountFs(sb *vfs.SuperBlock, flags *vfs.MountFlags, data string
 	if err := parseOptions(sb.V, data, &options); err != nil {
 		return err
 	}
+	fsInfo.setCompressIncompat(options.CompressType)
 	if options.ReadOnly {
 		*flags |= unix.MS_RDONLY
 	}
@@ -506,6 +536,16 @@ func (superOps) ShowOptions(root *vfs.Dentry) string {
 	}
 	if o.CommitInterval != defaultCommitSeconds*1e9 {
 		fmt.Fprintf(&b, ",commit=%d", o.CommitInterval/1e9)
+	}
+	if o.CompressType != 0 {
+		name := "compress"
+		if o.CompressForce {
+			name = "compress-force"
+		}
+		fmt.Fprintf(&b, ",%s=%s", name, compressTypeName(o.CompressType))
+		if o.CompressLevel != 0 {
+			fmt.Fprintf(&b, ":%d", o.CompressLevel)
+		}
 	}
 	if o.UserSubvolRmAllowed {
 		b.WriteString(",user_subvol_rm_allowed")

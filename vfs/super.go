@@ -41,6 +41,8 @@ type SuperBlock struct {
 	Maxbytes int64
 	TimeGran uint32 // nanoseconds
 
+	XattrPrefixes []string // name spaces of attributes that only this file system has
+
 	SUmount        kernel.RWMutex
 	VfsRenameMutex kernel.Mutex // one cross-directory rename at a time
 

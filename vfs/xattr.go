@@ -39,20 +39,25 @@ func (inode *Inode) xattrPermission(cred *Cred, name string, mask int) error {
 	return inode.Permission(cred, mask)
 }
 
-// resolveXattr refuses name spaces that no file system here has, and bare prefixes.
+// resolveXattr refuses name spaces that the file system has not, and bare prefixes.
 //
 //kernel:fs/xattr.c xattr_resolve_name
-func resolveXattr(name string) error {
-	for _, prefix := range [...]string{"user.", "trusted.", "security."} {
-		if rest, ok := strings.CutPrefix(name, prefix); ok {
-			if rest == "" {
-				return unix.EINVAL
+func (inode *Inode) resolveXattr(name string) error {
+	for _, prefixes := range [...][]string{xattrPrefixes, inode.Sb.XattrPrefixes} {
+		for _, prefix := range prefixes {
+			if rest, ok := strings.CutPrefix(name, prefix); ok {
+				if rest == "" {
+					return unix.EINVAL
+				}
+				return nil
 			}
-			return nil
 		}
 	}
 	return unix.EOPNOTSUPP
 }
+
+// xattrPrefixes are the name spaces that every file system with attributes has.
+var xattrPrefixes = []string{"user.", "trusted.", "security."}
 
 //kernel:none the strncpy_from_user of the xattr system calls
 func checkXattrName(name string) error {
@@ -86,7 +91,7 @@ func (p *Process) setxattr(path Path, name string, value []byte, flags int) erro
 	}
 	inode.InodeLock()
 	defer inode.InodeUnlock()
-	if err := resolveXattr(name); err != nil {
+	if err := inode.resolveXattr(name); err != nil {
 		return err
 	}
 	return inode.Op.Setxattr(inode, name, value, flags)
@@ -104,7 +109,7 @@ func (p *Process) getxattr(path Path, name string, buf []byte) (int, error) {
 	if err := inode.xattrPermission(p.Cred(), name, MAY_READ); err != nil {
 		return -1, err
 	}
-	if err := resolveXattr(name); err != nil {
+	if err := inode.resolveXattr(name); err != nil {
 		return -1, err
 	}
 	n, err := inode.Op.Getxattr(inode, name, buf)
@@ -153,7 +158,7 @@ func (p *Process) removexattr(path Path, name string) error {
 	}
 	inode.InodeLock()
 	defer inode.InodeUnlock()
-	if err := resolveXattr(name); err != nil {
+	if err := inode.resolveXattr(name); err != nil {
 		return err
 	}
 	return inode.Op.Removexattr(inode, name)
