@@ -51,6 +51,7 @@ type Inode struct {
 
 	delallocBytes      uint64 // guarded by ILock
 	noReserveBytes     uint64 // of these, those for which no data space is reserved
+	newDelallocBytes   uint64 // of EXTENT_DELALLOC_NEW: what stat adds to the bytes on disk
 	csumBytes          uint64
 	outstandingExtents uint32
 	reservedExtents    uint32

@@ -22,6 +22,7 @@ const (
 	EXTENT_DEFRAG
 	EXTENT_BOUNDARY
 	EXTENT_NODATASUM
+	EXTENT_DELALLOC_NEW // over a hole; until the data have a file extent
 	EXTENT_DO_ACCOUNTING
 	EXTENT_FIRST_DELALLOC
 	EXTENT_NORESERVE
@@ -366,6 +367,9 @@ func (tree *ExtentIOTree) find(start uint64, cached **ExtentState) *ExtentState 
 func (tree *ExtentIOTree) ClearExtentBit(start, end uint64, bits uint32, delete bool, cached **ExtentState) {
 	if bits&EXTENT_DELALLOC != 0 {
 		bits |= EXTENT_NORESERVE
+	}
+	if bits&EXTENT_DO_ACCOUNTING != 0 { // the data are gone
+		bits |= EXTENT_DELALLOC_NEW
 	}
 	if delete {
 		bits |= ^EXTENT_CTLBITS

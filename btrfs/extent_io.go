@@ -1024,7 +1024,7 @@ func (inode *Inode) tryReleaseExtentState(page *mm.Page) bool {
 	if tree.TestRangeBit(start, end, EXTENT_IOBITS|EXTENT_DELALLOC, false, nil) {
 		return false
 	}
-	tree.ClearExtentBit(start, end, ^(EXTENT_LOCKED | EXTENT_NODATASUM | EXTENT_CTLBITS), false, nil)
+	tree.ClearExtentBit(start, end, ^(EXTENT_LOCKED | EXTENT_NODATASUM | EXTENT_DELALLOC_NEW | EXTENT_CTLBITS), false, nil)
 	return true
 }
 

@@ -121,15 +121,17 @@ func (inode *Inode) dirtyPages(pages []*mm.Page, pos int64, writeBytes int, noRe
 func (trans *TransHandle) DropExtents(root *Root, inode *Inode, start, end uint64, dropCache bool) error {
 	path := NewPath()
 	defer path.Free()
-	_, err := trans.dropExtentsRaw(root, inode, path, start, end, dropCache)
+	_, bytesFound, err := trans.dropExtentsRaw(root, inode, path, start, end, dropCache)
+	inode.SubBytes(bytesFound)
 	return err
 }
 
 // dropExtentsRaw does that as long as the transaction's reservation lasts:
-// ENOSPC says that everything before dropEnd is done.
+// ENOSPC says that everything before dropEnd is done. The caller takes
+// bytesFound, which were allocated, off the inode.
 //
 //kernel:fs/btrfs/file.c __btrfs_drop_extents @v3.12
-func (trans *TransHandle) dropExtentsRaw(root *Root, inode *Inode, path *Path, start, end uint64, dropCache bool) (dropEnd uint64, err error) {
+func (trans *TransHandle) dropExtentsRaw(root *Root, inode *Inode, path *Path, start, end uint64, dropCache bool) (dropEnd uint64, bytesFound int64, err error) {
 	fsInfo := root.fsInfo
 	ino := inode.location.Objectid
 	searchStart := start
@@ -254,7 +256,7 @@ search:
 				fi.Encode(leaf.ItemData(path.Slots[0]))
 				fsInfo.MarkBufferDirty(leaf)
 				if fi.DiskBytenr > 0 {
-					inode.SubBytes(int64(end - key.Offset))
+					bytesFound += int64(end - key.Offset)
 				}
 				break search
 			}
@@ -266,7 +268,7 @@ search:
 				fi.Encode(leaf.ItemData(path.Slots[0]))
 				fsInfo.MarkBufferDirty(leaf)
 				if fi.DiskBytenr > 0 {
-					inode.SubBytes(int64(extentEnd - start))
+					bytesFound += int64(extentEnd - start)
 				}
 				if end == extentEnd {
 					break search
@@ -281,7 +283,7 @@ search:
 			}
 			delNr++
 			if inline {
-				inode.SubBytes(int64(extentEnd - key.Offset))
+				bytesFound += int64(extentEnd - key.Offset)
 				extentEnd = alignUp(extentEnd, uint64(fsInfo.sectorsize))
 			} else if fi.DiskBytenr > 0 {
 				err = trans.FreeExtent(root, fi.DiskBytenr, fi.DiskNumBytes, 0, root.Objectid(), ino, key.Offset-fi.Offset)
@@ -289,7 +291,7 @@ search:
 					trans.Abort(err)
 					break search
 				}
-				inode.SubBytes(int64(extentEnd - key.Offset))
+				bytesFound += int64(extentEnd - key.Offset)
 			}
 			if end == extentEnd {
 				break search
@@ -318,7 +320,7 @@ search:
 	if err != nil && found {
 		dropEnd = min(end, max(searchStart, start))
 	}
-	return dropEnd, err
+	return dropEnd, bytesFound, err
 }
 
 // extentMergeable reports whether the item at slot is a written piece of the
@@ -1053,7 +1055,8 @@ func (inode *Inode) replaceFileExtents(path *Path, start, end uint64, info *repl
 			return nil, err
 		}
 		path.Release()
-		dropEnd, err := trans.dropExtentsRaw(root, inode, path, cur, end, true)
+		dropEnd, bytesFound, err := trans.dropExtentsRaw(root, inode, path, cur, end, true)
+		inode.SubBytes(bytesFound)
 		again := err == unix.ENOSPC && dropEnd > cur
 		if again {
 			dropEnd = alignDown(dropEnd, uint64(fsInfo.sectorsize))

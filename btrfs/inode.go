@@ -67,6 +67,7 @@ func (inode *Inode) destroyData() {
 	k.WARN_ON(inode.reservedExtents != 0, "BTRFS: root %d inode %d destroyed with %d reserved extents", objectid, ino, inode.reservedExtents)
 	k.WARN_ON(inode.reservedCsumLeaves != 0, "BTRFS: root %d inode %d destroyed with %d reserved csum leaves", objectid, ino, inode.reservedCsumLeaves)
 	k.WARN_ON(inode.delallocBytes != 0, "BTRFS: root %d inode %d destroyed with %d delalloc bytes", objectid, ino, inode.delallocBytes)
+	k.WARN_ON(inode.newDelallocBytes != 0, "BTRFS: root %d inode %d destroyed with %d new delalloc bytes", objectid, ino, inode.newDelallocBytes)
 	k.WARN_ON(inode.csumBytes != 0, "BTRFS: root %d inode %d destroyed with %d csum bytes", objectid, ino, inode.csumBytes)
 	for {
 		ordered := inode.LookupFirstOrderedExtent(noOffset)
@@ -162,6 +163,7 @@ func (inode *Inode) cowFileRangeInline(start, end uint64, packed []byte, compres
 	}
 	inode.releaseMetadata(end+1-start, unitOfOrdered)
 	inode.extentTree.DropExtentMapRange(0, alignUp(end+1, uint64(fsInfo.sectorsize))-1, false)
+	inode.ioTree.ClearExtentBit(start, end, EXTENT_DELALLOC_NEW, false, nil)
 	// That somebody has aborted the transaction meanwhile is told by the commit:
 	// the reservation is gone, so here the page is written.
 	trans.End()
@@ -513,6 +515,11 @@ func (root *Root) delDelallocInode(inode *Inode) {
 //
 //kernel:fs/btrfs/inode.c btrfs_set_bit_hook @v3.12
 func (inode *Inode) SetBitHook(state *ExtentState, bits uint32) uint32 {
+	if bits&^state.state&EXTENT_DELALLOC_NEW != 0 {
+		inode.ILock.Lock()
+		inode.newDelallocBytes += state.end + 1 - state.start
+		inode.ILock.Unlock()
+	}
 	if state.state&EXTENT_DELALLOC != 0 || bits&EXTENT_DELALLOC == 0 {
 		return bits
 	}
@@ -547,6 +554,11 @@ func (inode *Inode) SetBitHook(state *ExtentState, bits uint32) uint32 {
 //
 //kernel:fs/btrfs/inode.c btrfs_clear_bit_hook @v3.12
 func (inode *Inode) ClearBitHook(state *ExtentState, bits uint32) uint32 {
+	if bits&state.state&EXTENT_DELALLOC_NEW != 0 {
+		inode.ILock.Lock()
+		inode.newDelallocBytes -= state.end + 1 - state.start
+		inode.ILock.Unlock()
+	}
 	if state.state&EXTENT_DELALLOC == 0 || bits&EXTENT_DELALLOC == 0 {
 		return bits
 	}
@@ -582,10 +594,34 @@ func (inode *Inode) ClearBitHook(state *ExtentState, bits uint32) uint32 {
 	return bits
 }
 
+// findNewDelallocBytes marks what of start..end lies in holes: writing it makes
+// the file take more space. If the tree cannot be read, the write will fail, or
+// stat counts too little for a while.
+//
+//kernel:fs/btrfs/inode.c btrfs_find_new_delalloc_bytes
+func (inode *Inode) findNewDelallocBytes(start, end uint64, cached **ExtentState) {
+	for cur := start; cur < end; {
+		em, err := inode.GetExtent(nil, cur, end+1-cur)
+		if err != nil {
+			return
+		}
+		next := min(em.end(), end+1)
+		if em.blockStart == EXTENT_MAP_HOLE {
+			inode.ioTree.SetExtentBit(cur, next-1, EXTENT_DELALLOC_NEW, cached)
+		}
+		cur = next
+	}
+}
+
 // setExtentDelalloc marks start..end, which is locked, as delalloc.
 //
 //kernel:fs/btrfs/inode.c btrfs_set_extent_delalloc
 func (inode *Inode) setExtentDelalloc(start, end uint64, extraBits uint32, cached **ExtentState) {
+	if start >= uint64(inode.ISize()) && inode.flags.Load()&disk.BTRFS_INODE_PREALLOC == 0 {
+		extraBits |= EXTENT_DELALLOC_NEW // no extent can be there
+	} else {
+		inode.findNewDelallocBytes(start, end, cached)
+	}
 	inode.ioTree.SetExtentBit(start, end, EXTENT_DELALLOC|EXTENT_UPTODATE|extraBits, cached)
 }
 
@@ -609,12 +645,15 @@ func (inode *Inode) writepageStartHook(page *mm.Page) error {
 //kernel:fs/btrfs/inode.c insert_reserved_file_extent
 func (inode *Inode) insertReservedFileExtent(trans *TransHandle, filePos uint64, fi *disk.FileExtentItem) error {
 	root := inode.root
-	// The new extent is pinned in the extent map tree: leave it there.
-	if err := trans.DropExtents(root, inode, filePos, filePos+fi.NumBytes, false); err != nil {
-		return err
-	}
 	path := NewPath()
 	defer path.Free()
+	// The new extent is pinned in the extent map tree: leave it there.
+	_, bytesFound, err := trans.dropExtentsRaw(root, inode, path, filePos, filePos+fi.NumBytes, false)
+	if err != nil {
+		inode.SubBytes(bytesFound)
+		return err
+	}
+	path.Release()
 	key := disk.Key{Objectid: inode.location.Objectid, Type: disk.BTRFS_EXTENT_DATA_KEY, Offset: filePos}
 	if err := root.InsertEmptyItem(trans, path, &key, disk.SizeofFileExtentItem); err != nil {
 		return err
@@ -625,7 +664,8 @@ func (inode *Inode) insertReservedFileExtent(trans *TransHandle, filePos uint64,
 	root.fsInfo.MarkBufferDirty(leaf)
 	path.Release()
 
-	inode.AddBytes(int64(fi.NumBytes))
+	// In one step: a file that is overwritten never looks empty.
+	inode.AddBytes(int64(fi.NumBytes) - bytesFound)
 	ins := disk.Key{Objectid: fi.DiskBytenr, Type: disk.BTRFS_EXTENT_ITEM_KEY, Offset: fi.DiskNumBytes}
 	return trans.AllocReservedFileExtent(root, inode.location.Objectid, filePos, &ins)
 }
@@ -725,6 +765,7 @@ func (ordered *OrderedExtent) finishOrderedIO() (err error) {
 outUnlock:
 	ioTree.UnlockExtent(start, end)
 out:
+	ioTree.ClearExtentBit(start, end, EXTENT_DELALLOC_NEW, false, nil)
 	inode.releaseMetadata(ordered.len, unitOfOrdered)
 	if trans != nil {
 		if eerr := trans.End(); err == nil {

@@ -1529,7 +1529,7 @@ func (inode *Inode) setattr(cred *vfs.Cred, attr *vfs.Iattr) error {
 	return nil
 }
 
-// getattr is stat. Blocks count dirty data that have no place on disk yet.
+// getattr is stat. Blocks count dirty data that will fill a hole.
 //
 //kernel:fs/btrfs/inode.c btrfs_getattr
 func (inode *Inode) getattr(stat *vfs.Kstat) error {
@@ -1551,7 +1551,7 @@ func (inode *Inode) getattr(stat *vfs.Kstat) error {
 	}
 	blocksize := int64(inode.root.fsInfo.sectorsize)
 	inode.ILock.Lock()
-	delalloc := int64(inode.delallocBytes)
+	delalloc := int64(inode.newDelallocBytes)
 	inode.ILock.Unlock()
 	roundUp := func(n int64) int64 { return (n + blocksize - 1) &^ (blocksize - 1) }
 	stat.Blocks = (roundUp(inode.Bytes()) + roundUp(delalloc)) >> 9
