@@ -11,7 +11,12 @@ type LockClass struct {
 	name string
 	k    *Kernel
 	id   int // index in the machine's Lockdep, -1 if it has no room
+	spin bool
 }
+
+// Spin reports whether the class's locks are spin locks, for reports of
+// deterministic machines.
+func (c *LockClass) Spin() bool { return c.spin }
 
 // Name returns the name under which the class was made.
 func (c *LockClass) Name() string { return c.name }

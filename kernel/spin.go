@@ -16,7 +16,12 @@ type SpinMutex struct {
 }
 
 // Init makes s a free lock of class c (spin_lock_init).
-func (s *SpinMutex) Init(c *LockClass) { s.w.init(c) }
+func (s *SpinMutex) Init(c *LockClass) {
+	s.w.init(c)
+	if c.k.sched != nil {
+		c.spin = true
+	}
+}
 
 // Class returns the class s was initialised with.
 func (s *SpinMutex) Class() *LockClass { return s.w.class }

@@ -45,6 +45,19 @@ func (v *VFS) forEachSuper(fn func(sb *SuperBlock)) {
 	}
 }
 
+// EachSuper calls fn for each super block without keeping it from going away:
+// for those who look at a deterministic machine while its tasks stand still. It
+// obeys the rules of wait conditions if fn does.
+//
+//kernel:none the kernel has no one who looks from outside
+func (v *VFS) EachSuper(fn func(sb *SuperBlock)) {
+	v.sbLock.Lock()
+	for sb := range v.supers.All() {
+		fn(sb)
+	}
+	v.sbLock.Unlock()
+}
+
 // Sync writes everything of all file systems to disk.
 //
 //kernel:fs/sync.c ksys_sync

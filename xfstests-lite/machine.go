@@ -67,6 +67,7 @@ type Machine struct {
 	prefixes []string                  // paths that are the machine's
 	rec      *linearizability.Recorder // of scripts' system calls; may be nil
 	wrap     func(k *kernel.Kernel, name string, dev blockdev.Device) blockdev.Device
+	onMount  func(c mountCall) // before each mount of a device that is not hidden
 
 	mu    sync.Mutex
 	devs  []*device
@@ -309,8 +310,18 @@ func (m *Machine) mkfsMemory(name string) error {
 	return m.root.MountSource(vfs.Source{Name: name}, dir, m.Kind.Name, 0, "")
 }
 
+// mountCall is a call of Machine.Mount.
+type mountCall struct {
+	dev, dir, fstype string
+	flags            vfs.MountFlags
+	data             string
+}
+
 // Mount mounts a device as mount(2) does.
 func (m *Machine) Mount(p *vfs.Process, dev, dir, fstype string, flags vfs.MountFlags, data string) error {
+	if m.onMount != nil {
+		m.onMount(mountCall{dev, dir, fstype, flags, data})
+	}
 	if m.Kind.Mkfs == nil && flags&(unix.MS_REMOUNT|unix.MS_BIND) == 0 && m.device(dev) != nil {
 		if !m.kept[dev] {
 			return unix.EINVAL

@@ -26,7 +26,8 @@ type Session struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	pids   atomic.Int64
-	strict bool // a case: what is missing ends it as notrun
+	strict bool   // a case: what is missing ends it as notrun
+	ram    *ramFS // what lies below ramDir; nil: nothing special
 
 	mu     sync.Mutex
 	notrun string
@@ -107,6 +108,9 @@ func (p *Proc) isOurs(abs string) bool {
 
 // fs returns the side of an absolute path.
 func (p *Proc) fs(abs string) FS {
+	if p.s.ram != nil && inRam(abs) {
+		return p.s.ram
+	}
 	if p.ours != nil {
 		if p.s.m.device(abs) != nil {
 			return deviceFS{p.s.m}
@@ -198,7 +202,7 @@ func (p *Proc) Chdir(name string) error {
 	if p.isOurs(name) {
 		return p.ours.Chdir(name)
 	}
-	st, err := p.host.Stat(name, true)
+	st, err := p.fs(name).Stat(name, true)
 	if err != nil {
 		return err
 	}

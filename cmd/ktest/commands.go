@@ -10,6 +10,7 @@ func commands() []*command {
 		dumpTreeCommand,
 		shCommand,
 		runCommand,
+		exploreCommand,
 		linCommand,
 		mountCommand,
 	}

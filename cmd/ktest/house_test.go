@@ -47,6 +47,7 @@ var layers = map[string][]string{
 	"btrfs/check":        {"kernel", "blockdev", "btrfs/disk", "btrfs/image"},
 	"btrfs":              {"kernel", "kernel/mm", "blockdev", "workqueue", "vfs", "btrfs/disk"},
 	"linearizability":    {"kernel", "kernel/mm", "vfs"},
+	"explore":            {"kernel", "kernel/sched"},
 	"xfstests-lite":      nil, // anything but cmd/ktest
 	"xfstests-lite/bash": {},
 	"cmd/ktest":          nil,

@@ -28,16 +28,24 @@ func (k Key) String() string {
 	if k.Name == "" {
 		return strconv.Itoa(k.N)
 	}
-	name := strings.Map(func(r rune) rune {
-		if strings.ContainsRune(" ,.>=~?'\"", r) {
+	if k.N > 0 {
+		return k.Name + "~" + strconv.Itoa(k.N)
+	}
+	return k.Name
+}
+
+// keyName is a thread's name without what has a meaning in tokens.
+func keyName(name string) string {
+	const special = " ,.:>=~@'\""
+	if !strings.ContainsAny(name, special) {
+		return name
+	}
+	return strings.Map(func(r rune) rune {
+		if strings.ContainsRune(special, r) {
 			return '_'
 		}
 		return r
-	}, k.Name)
-	if k.N > 0 {
-		name += "~" + strconv.Itoa(k.N)
-	}
-	return name
+	}, name)
 }
 
 // Switch is a place where a schedule leaves the base order.

@@ -343,3 +343,45 @@ func TestDFSFindsDeadlock(t *testing.T) {
 		}
 	}
 }
+
+// Outside what is explored, taking a step at once is the same as asking the
+// strategy of the base order. Fails if goOn lets a task pass that pick would
+// have stopped.
+func TestBaseOrder(t *testing.T) {
+	run := func(explore bool) (trace uint64, order []int) {
+		s := sched.NewWith(sched.Options{Strategy: sched.NewReplay(nil, nil)})
+		k := kernel.New(kernel.Options{Scheduler: s})
+		if err := k.Run("main", func(*kernel.Task) {
+			s.Explore(explore)
+			var m kernel.Mutex
+			var w kernel.BitWord
+			m.Init(k.Class("m"))
+			w.Init(k.Class("w"))
+			for i := range 4 {
+				k.Go("t", func(*kernel.Task) {
+					for j := range 5 {
+						m.Lock()
+						order = append(order, i)
+						w.Set(uint(i))
+						if j == i {
+							k.CondResched()
+						}
+						if j == 4-i {
+							k.Sleep(kernel.Millisecond)
+						}
+						m.Unlock()
+						w.Test(uint(3 - i))
+					}
+				})
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return s.Hash(), order
+	}
+	h1, o1 := run(true)
+	h2, o2 := run(false)
+	if h1 != h2 || !slices.Equal(o1, o2) {
+		t.Errorf("traces %x %x\n%v\n%v", h1, h2, o1, o2)
+	}
+}

@@ -67,7 +67,7 @@ func (s *Scheduler) newTask(kt *kernel.Task) *Task {
 func (s *Scheduler) admit(t *Task) {
 	s.all = append(s.all, t)
 	if s.w.Kthread(t.t) {
-		t.key = Key{t.t.Name, s.names[t.t.Name]}
+		t.key = Key{keyName(t.t.Name), s.names[t.t.Name]}
 		s.names[t.t.Name]++
 	} else {
 		t.key = Key{N: s.nusers}

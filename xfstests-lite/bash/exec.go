@@ -59,12 +59,15 @@ func (sh *Shell) inFunction() bool {
 	return slices.ContainsFunc(sh.frames, func(f frame) bool { return f.isFunc })
 }
 
-// topLevel runs a script's statements. An error that discards a command discards the rest of its line, too.
-func (sh *Shell) topLevel(list []*syntax.Stmt) {
+// topLevel runs a script's statements from one on. An error that discards a command discards the rest of its line, too.
+func (sh *Shell) topLevel(list []*syntax.Stmt, from int) {
 	discarded := uint(0)
-	for _, s := range list {
+	for i, s := range list[from:] {
 		if s.Pos().Line() == discarded {
 			continue
+		}
+		if sh.steps != nil && sh.steps.at != nil {
+			sh.steps.at(from + i)
 		}
 		sh.stmt(s)
 		if sh.flow == flowDiscard {

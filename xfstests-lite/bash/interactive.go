@@ -31,7 +31,7 @@ func (sh *Shell) Interactive(r io.Reader, prompt func(more bool)) int {
 			sh.Errorf("%v", perr)
 			sh.status = 2
 		} else {
-			sh.topLevel(f.Stmts)
+			sh.topLevel(f.Stmts, 0)
 		}
 		if err != nil {
 			break

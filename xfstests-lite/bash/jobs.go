@@ -147,10 +147,16 @@ func (sh *Shell) background(s *syntax.Stmt) {
 	sh.shared.mu.Lock()
 	sh.shared.table[j.pid] = j
 	sh.shared.mu.Unlock()
+	if sh.shared.onJob != nil {
+		sh.shared.onJob(true)
+	}
 	j.done = sh.World.Spawn(text.String(), func() {
 		sub.stmt(&fore)
 		sub.interrupted() // a signal that ended its last command
 		j.finish(sub.finish())
+		if sh.shared.onJob != nil {
+			sh.shared.onJob(false)
+		}
 	})
 	sh.lastPid = j.pid
 	sh.status = 0

@@ -71,6 +71,8 @@ type Shell struct {
 	jobs map[int]*job
 	rand uint32
 
+	steps *steps // of RunSteps
+
 	substs []func() // ends of the current command's process substitutions
 }
 
@@ -98,6 +100,7 @@ type shared struct {
 	cache *Cache
 	root  *proc // the first shell: $$
 	table map[int]*job
+	onJob func(started bool)
 }
 
 // Cache keeps parsed scripts, for programs that run the same ones again and again.
@@ -118,6 +121,9 @@ type Options struct {
 	Args   []string
 	Cache  *Cache
 	Ctx    context.Context
+	// OnJob is called when a background job is about to start, and when it has
+	// ended, by its task.
+	OnJob func(started bool)
 }
 
 // New returns a shell.
@@ -132,7 +138,7 @@ func New(o Options) *Shell {
 		World: o.World, Dir: o.Dir, Name: o.Name, Args: o.Args,
 		vars: map[string]*Var{}, tok: &token{}, funcs: map[string]*function{}, ownFunc: true,
 		opts: map[byte]bool{'h': true, 'B': true}, shopts: map[string]bool{"sourcepath": true},
-		shared: &shared{cache: o.Cache, table: map[int]*job{}},
+		shared: &shared{cache: o.Cache, table: map[int]*job{}, onJob: o.OnJob},
 		traps:  map[string]string{}, jobs: map[int]*job{}, umask: -1,
 	}
 	sh.proc = newProc(o.Ctx, o.World.Pid())
@@ -206,7 +212,7 @@ func (sh *Shell) Run(name, src string) int {
 		sh.Errorf("%v", err)
 		sh.status = 2
 	} else {
-		sh.topLevel(f.Stmts)
+		sh.topLevel(f.Stmts, 0)
 	}
 	return sh.finish()
 }
@@ -259,7 +265,7 @@ func (sh *Shell) fork() *Shell {
 	for i := range c.frames {
 		c.frames[i].scope = &scope{}
 	}
-	c.pipeStatus, c.substs = nil, nil
+	c.pipeStatus, c.substs, c.steps = nil, nil, nil
 	c.dirStack = slices.Clone(sh.dirStack)
 	c.sub++
 	c.ownWorld, c.ownProc = false, false

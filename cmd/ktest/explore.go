@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"kbtrfs/explore"
+	xfstests "kbtrfs/xfstests-lite"
+)
+
+var exploreCommand = &command{
+	name: "explore",
+	usage: "[-g GROUP] [--strategy pos|random|sticky|pct|dfs|dpor] [--schedules N] [--preemptions K] [--seed N] [--revert SLUG] [-j N] [--shard I/N] [CASE...]\n" +
+		"       ktest explore --replay TOKEN|FILE [--html FILE] [--perfetto FILE]\n" +
+		"       ktest explore merge FILE...",
+	short: "run cases in many orders of their jobs' steps; no argument = the race group",
+	run:   runExplore,
+}
+
+// exploreFlags are the command's options.
+type exploreFlags struct {
+	group, revert, mount, mkfs, replay, save, html, perfetto, shard, checkpoint string
+	json, raw, external                                                         bool
+	timeout                                                                     time.Duration
+	o                                                                           explore.Options
+}
+
+func (x *exploreFlags) define(f *flag.FlagSet) {
+	f.StringVar(&x.group, "g", "", "the cases of `GROUP`")
+	f.StringVar(&x.o.Strategy, "strategy", "pos", "`NAME` of the strategy: "+strings.Join(explore.Strategies, ", "))
+	f.Int64Var(&x.o.Schedules, "schedules", 0, "at most `N` schedules a case (default 2000; dfs and dpor: until all are tried)")
+	f.IntVar(&x.o.Preemptions, "preemptions", 2, "dfs: at most `K` preemptions")
+	f.IntVar(&x.o.Depth, "depth", 4, "pct: `D` ordering constraints")
+	f.Uint64Var(&x.o.Seed, "seed", 1, "`SEED` of the samplers")
+	f.StringVar(&x.revert, "revert", "", "take back the historical commits `SLUG[=VARIANT],...`; without cases: those that must catch them")
+	f.StringVar(&x.replay, "replay", "", "run one schedule again: a `TOKEN`, or a file that explore has written")
+	f.IntVar(&x.o.Workers, "j", 1, "`N` workers")
+	f.StringVar(&x.shard, "shard", "", "only part `I/N` of the schedules, I from 0")
+	f.StringVar(&x.checkpoint, "checkpoint", "", "keep in `FILE` how far each case has come, and go on from there")
+	f.DurationVar(&x.timeout, "timeout", 0, "stop each case after `DURATION`")
+	f.BoolVar(&x.o.KeepGoing, "keep-going", false, "look for further findings after the first")
+	f.BoolVar(&x.raw, "no-shrink", false, "do not make failures smaller")
+	f.StringVar(&x.save, "save", ".", "write failures to `DIR` (empty: nowhere)")
+	f.StringVar(&x.html, "html", "", "with --replay: write a page to step through the schedule")
+	f.StringVar(&x.perfetto, "perfetto", "", "with --replay: write a trace for ui.perfetto.dev")
+	f.BoolVar(&x.json, "json", false, "print JSON lines")
+	f.BoolVar(&x.external, "external-check", false, "let btrfs check judge some of the final images as well")
+	f.StringVar(&x.mount, "o", "", "mount `OPTIONS` of the cases")
+	f.StringVar(&x.mkfs, "mkfs", "", "mkfs `OPTIONS` of the cases (default -n 4096)")
+}
+
+func (x *exploreFlags) program() xfstests.ProgramOptions {
+	o := xfstests.ProgramOptions{MkfsOptions: x.mkfs, Revert: x.revert, External: x.external && xfstests.HasBtrfsCheck()}
+	if x.mount != "" {
+		o.MountOptions = "-o " + x.mount
+	}
+	return o
+}
+
+func runExplore(ctx context.Context, c *command, args []string) error {
+	if len(args) > 0 && args[0] == "merge" {
+		return exploreMerge(args[1:])
+	}
+	f := c.flags()
+	var x exploreFlags
+	x.define(f)
+	names, err := c.parse(f, args)
+	if err != nil {
+		return err
+	}
+	if x.replay != "" {
+		return x.runReplay()
+	}
+	if x.shard != "" {
+		if n, _ := fmt.Sscanf(x.shard, "%d/%d", &x.o.Shard, &x.o.Shards); n != 2 || x.o.Shards < 1 || x.o.Shard < 0 || x.o.Shard >= x.o.Shards {
+			return usagef("--shard wants I/N with 0 <= I < N, not %q", x.shard)
+		}
+	}
+	if x.o.Schedules == 0 && !explore.Exhaustive(x.o.Strategy) {
+		x.o.Schedules = 2000
+	}
+	tree := xfstests.Builtin()
+	if len(names) == 0 && x.group == "" {
+		if x.group = "race"; x.revert != "" {
+			x.group = ""
+			if names, err = xfstests.RevertCases(x.revert); err != nil {
+				return usageError{err}
+			}
+		}
+	}
+	cases, err := selectCases(tree, x.group, names)
+	if err != nil {
+		return usageError{err}
+	}
+	e := &exploreRun{exploreFlags: x, tty: !x.json && term.IsTerminal(int(os.Stdout.Fd())), begin: time.Now()}
+	if err := e.load(); err != nil {
+		return err
+	}
+	for i, one := range cases {
+		if explore.Exhaustive(x.o.Strategy) && x.o.Shards > 1 && i%x.o.Shards != x.o.Shard {
+			continue // a bounded search is not divided, its cases are
+		}
+		if err := e.one(ctx, tree, one); err != nil {
+			e.summary()
+			if ctx.Err() != nil {
+				fmt.Fprintln(os.Stderr, "ktest explore: interrupted")
+				return errFound
+			}
+			return err
+		}
+	}
+	e.summary()
+	if e.findings > 0 {
+		return errFound
+	}
+	return nil
+}
+
+// exploreRun is the command at work.
+type exploreRun struct {
+	exploreFlags
+	tty      bool
+	begin    time.Time
+	total    explore.Stats
+	findings int
+	done     map[string]int64 // schedules by case, for the checkpoint
+}
+
+// one explores one case.
+func (e *exploreRun) one(ctx context.Context, tree *xfstests.Tree, one xfstests.Case) error {
+	p, err := xfstests.NewProgram(tree, one, e.program())
+	var not xfstests.ErrNotrun
+	if errors.As(err, &not) {
+		if !e.json {
+			fmt.Printf("%-12s notrun  %s\n", one.Name, not.Reason)
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	if e.timeout > 0 {
+		limited, cancel := context.WithTimeout(ctx, e.timeout)
+		defer cancel()
+		ctx, err = limited, nil
+	}
+	o := e.o
+	o.Skip = e.done[p.Name()]
+	if e.tty {
+		o.Progress = func(s explore.Stats) {
+			fmt.Printf("\r\x1b[K%-12s %s", one.Name, s)
+		}
+	}
+	res, err := explore.Run(ctx, p, o)
+	if e.tty {
+		fmt.Print("\r\x1b[K")
+	}
+	if errors.Is(err, context.DeadlineExceeded) && e.timeout > 0 {
+		err = nil
+	}
+	e.add(p.Name(), res)
+	if e.json {
+		line, jerr := json.Marshal(explore.NewLine(p.Name(), res))
+		if jerr != nil {
+			return jerr
+		}
+		fmt.Printf("%s\n", line)
+	} else {
+		fmt.Printf("%-12s %s, %d of %d steps explored\n", p.Name(), res.Stats, res.Explored/max(res.Schedules, 1), res.Steps/max(res.Schedules, 1))
+	}
+	for _, fail := range res.Failures {
+		e.findings++
+		if e.json {
+			continue
+		}
+		small := &explore.Shrunk{Failure: fail, Before: len(fail.Schedule().Switches)}
+		if !e.raw && fail.Kind != explore.KindLockOrder {
+			small = explore.Shrink(ctx, fail, e.o.Seed)
+		}
+		fmt.Print(small.Report())
+		if name := e.keep(small); name != "" {
+			fmt.Printf("    kept in %s\n", name)
+		}
+	}
+	if serr := e.store(); serr != nil && err == nil {
+		err = serr
+	}
+	return err
+}
+
+func (e *exploreRun) add(name string, res explore.Result) {
+	e.total.Schedules += res.Schedules
+	e.total.Orders += res.Orders
+	e.done[name] += res.Schedules
+}
+
+// keep writes a failure's file.
+func (e *exploreRun) keep(s *explore.Shrunk) string {
+	if e.save == "" {
+		return ""
+	}
+	file := explore.File{Case: strings.SplitN(s.Case, "+", 2)[0], Revert: e.revert, Mount: e.mount, Mkfs: e.mkfs, Token: s.Token, Kind: s.Kind, Msg: s.Msg, Script: s.Program.Text()}
+	if p, err := s.Print(); err == nil {
+		file.Print = p.String()
+	}
+	base := strings.NewReplacer("/", "-", "+", "-", ",", "-", "=", "-").Replace(s.Case)
+	name := filepath.Join(e.save, base+".replay")
+	if err := file.Write(name); err != nil {
+		fmt.Fprintln(os.Stderr, "ktest explore:", err)
+		return ""
+	}
+	return name
+}
+
+func (e *exploreRun) summary() {
+	took := time.Since(e.begin).Seconds()
+	if !e.json {
+		fmt.Printf("explore: %d schedules, %d distinct orders, %.0f/s, %d findings\n", e.total.Schedules, e.total.Orders, float64(e.total.Schedules)/max(took, 1e-9), e.findings)
+	}
+}
+
+// load reads the checkpoint.
+func (e *exploreRun) load() error {
+	e.done = map[string]int64{}
+	if e.checkpoint == "" {
+		return nil
+	}
+	text, err := os.ReadFile(e.checkpoint)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		if err = json.Unmarshal(text, &e.done); err != nil {
+			err = fmt.Errorf("%s: not a checkpoint: %w", e.checkpoint, err)
+		}
+	}
+	return err
+}
+
+// store writes the checkpoint.
+func (e *exploreRun) store() error {
+	if e.checkpoint == "" {
+		return nil
+	}
+	text, err := json.Marshal(e.done)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(e.checkpoint+".new", text, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(e.checkpoint+".new", e.checkpoint)
+}
+
+// runReplay runs one schedule again and prints it.
+func (x *exploreFlags) runReplay() error {
+	token, o := x.replay, x.program()
+	if file, err := explore.ReadFile(x.replay); err == nil {
+		token, o.Revert, o.Script, o.MkfsOptions = file.Token, file.Revert, file.Script, file.Mkfs
+		if o.MountOptions = ""; file.Mount != "" {
+			o.MountOptions = "-o " + file.Mount
+		}
+		if x.revert != "" {
+			o.Revert = x.revert
+		}
+	} else if !errors.Is(err, os.ErrNotExist) || !strings.Contains(x.replay, "@") {
+		return usageError{err}
+	}
+	t, err := explore.ParseToken(token)
+	if err != nil {
+		return usageError{err}
+	}
+	name, revert, _ := strings.Cut(t.Program, "+")
+	if o.Revert == "" {
+		o.Revert = revert
+	}
+	tree := xfstests.Builtin()
+	one, err := tree.Find(name)
+	if err != nil {
+		return usageError{err}
+	}
+	p, err := xfstests.NewProgram(tree, one, o)
+	if err != nil {
+		return fmt.Errorf("%s: %w", one.Name, err)
+	}
+	defer p.Close()
+	if p.Hash() != t.Hash {
+		return usagef("the token is for %s@%08x; this one is %08x", name, t.Hash, p.Hash())
+	}
+	f, s, err := explore.RunToken(p, t, nil)
+	if err != nil {
+		return err
+	}
+	if f == nil {
+		fmt.Printf("%s: nothing goes wrong (%d steps, trace %016x)\n", p.Name(), s.Steps(), s.Hash())
+	}
+	fail := explore.NewFailure(p, t, f, s)
+	if x.html != "" {
+		if err := fail.WriteHTML(x.html); err != nil {
+			return err
+		}
+	}
+	if x.perfetto != "" {
+		if err := fail.WritePerfetto(x.perfetto); err != nil {
+			return err
+		}
+	}
+	if f == nil {
+		return nil
+	}
+	fmt.Print((&explore.Shrunk{Failure: fail, Before: len(t.Switches), Switches: len(t.Switches)}).Report())
+	fmt.Printf("    %d steps, trace %016x\n", s.Steps(), s.Hash())
+	return errFound
+}
+
+// exploreMerge joins the JSON lines of shards.
+func exploreMerge(files []string) error {
+	if len(files) == 0 {
+		return usagef("merge wants the files to join")
+	}
+	m := explore.NewMerger()
+	for _, name := range files {
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		err = m.Read(f)
+		f.Close()
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	fmt.Print(m.String())
+	if m.Failures() > 0 {
+		return errFound
+	}
+	return nil
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package explore
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"kbtrfs/kernel/sched"
+)
+
+// Strategies are the names that Options.Strategy takes.
+var Strategies = []string{"pos", "random", "sticky", "pct", "dfs", "dpor"}
+
+// earlyAlarm is how seldom samplers let a timer go off although tasks could
+// run: a commit or a flush in between costs more steps than all the rest.
+const earlyAlarm = 2000
+
+// sampler is a strategy that takes a new seed for each schedule.
+type sampler interface {
+	sched.Strategy
+	Reseed(seed uint64)
+}
+
+// newStrategy makes a strategy by its name.
+func newStrategy(o Options) (sched.Strategy, error) {
+	switch o.Strategy {
+	case "", "pos":
+		s := sched.NewPOS(0)
+		s.Early = earlyAlarm
+		return s, nil
+	case "random":
+		s := sched.NewRandom(0)
+		s.Early = earlyAlarm
+		return s, nil
+	case "sticky":
+		s := sched.NewSticky(0)
+		s.Early = earlyAlarm
+		return s, nil
+	case "pct":
+		s := sched.NewPCT(0, max(o.Depth, 1))
+		s.Early = earlyAlarm
+		return s, nil
+	case "dfs":
+		return sched.NewDFS(o.Preemptions), nil
+	case "dpor":
+		return sched.NewDPOR(), nil
+	}
+	return nil, fmt.Errorf("unknown strategy %q, known are %s", o.Strategy, strings.Join(Strategies, ", "))
+}
+
+// Exhaustive reports whether a strategy ends by itself when all is tried.
+func Exhaustive(name string) bool { return slices.Contains([]string{"dfs", "dpor"}, name) }
+
+// seedOf gives each schedule of a campaign a seed of its own.
+func seedOf(seed uint64, i int64) uint64 {
+	z := seed*0x9e3779b97f4a7c15 + uint64(i)*0xbf58476d1ce4e5b9 + 0x94d049bb133111eb
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	return z ^ z>>31
+}
