@@ -33,14 +33,12 @@ type extentBackrefs struct {
 	list  []prelimRef
 }
 
-// eachExtent calls visit for the extent items of start..end, with their inline
-// references and flags; it may read path, at the item, but not move it.
+// eachExtent calls visit for the extent items of start..end. path says how to
+// look (locks, which root); the caller frees it.
 //
 //kernel:none the loop that relocation and scrub have around find_first_extent_item
-func (fsInfo *FsInfo) eachExtent(start, end uint64, visit func(path *Path, key disk.Key, item []byte) (more bool, err error)) error {
+func (fsInfo *FsInfo) eachExtent(path *Path, start, end uint64, visit func(key disk.Key, item []byte) (more bool, err error)) error {
 	root := fsInfo.extentRoot
-	path := NewPath()
-	defer path.Free()
 	key := disk.Key{Objectid: start}
 	if _, err := root.SearchSlot(nil, &key, path, 0, false); err != nil {
 		return err
@@ -63,7 +61,7 @@ func (fsInfo *FsInfo) eachExtent(start, end uint64, visit func(path *Path, key d
 			if len(item) < disk.SizeofExtentItem {
 				return fsInfo.badExtent("item too short", key.Objectid)
 			}
-			more, err := visit(path, key, item)
+			more, err := visit(key, item)
 			if err != nil || !more {
 				return err
 			}

@@ -45,7 +45,10 @@ type BlockGroup struct {
 	reserved   uint64 // allocated, no extent item yet
 	pinned     uint64 // freed in a transaction that is not durable yet
 	bytesSuper uint64 // under super blocks
-	ro         bool
+	ro         bool   // nothing is allocated here
+
+	nocowWriters kernel.AtomicInt32 // about to begin a write in place; raised under lock
+	nocowWait    kernel.WaitQueue
 
 	cacheMutex kernel.Mutex
 	cached     kernel.AtomicUint32 // BTRFS_CACHE_*; changed under cacheMutex
@@ -89,7 +92,11 @@ func (fsInfo *FsInfo) getAllocProfile(origFlags uint64) uint64 {
 	case flags&disk.BTRFS_BLOCK_GROUP_METADATA != 0:
 		flags |= fsInfo.availMetadataBits.Load()
 	}
-	return flags & (disk.BTRFS_BLOCK_GROUP_TYPE_MASK | disk.BTRFS_BLOCK_GROUP_DUP)
+	flags &= disk.BTRFS_BLOCK_GROUP_TYPE_MASK | disk.BTRFS_BLOCK_GROUP_DUP
+	if target := fsInfo.balanceTarget(flags); target != 0 {
+		flags = flags&disk.BTRFS_BLOCK_GROUP_TYPE_MASK | target&disk.BTRFS_BLOCK_GROUP_DUP
+	}
+	return flags
 }
 
 //kernel:fs/btrfs/block-group.c set_avail_alloc_bits
@@ -107,7 +114,7 @@ func (fsInfo *FsInfo) setAvailAllocBits(flags uint64) {
 }
 
 // addBlockGroupCache makes a group known. The sorted array is replaced, so
-// that look-ups need no lock: groups are added rarely and never removed.
+// that look-ups need no lock: groups are added and removed rarely.
 //
 //kernel:fs/btrfs/block-group.c btrfs_add_block_group_cache
 func (fsInfo *FsInfo) addBlockGroupCache(blockGroup *BlockGroup) error {
@@ -323,6 +330,7 @@ func (fsInfo *FsInfo) createBlockGroup(start, length, flags uint64) *BlockGroup 
 	blockGroup := &BlockGroup{fsInfo: fsInfo, start: start, length: length, flags: flags}
 	blockGroup.lock.Init(fsInfo.k.Class("block_group.lock"))
 	blockGroup.cacheMutex.Init(fsInfo.k.Class("block_group.cache"))
+	blockGroup.nocowWait.Init(fsInfo.k.Class("nocow_writers"))
 	blockGroup.ctl.init(fsInfo)
 	blockGroup.dirtyEntry.Init(blockGroup)
 	blockGroup.setFreeSpaceTreeThresholds()
@@ -623,6 +631,8 @@ func (trans *TransHandle) updateBlockGroup(bytenr, numBytes uint64, alloc, pin b
 		if pin {
 			blockGroup.pinned += numBytes
 			spaceInfo.bytesPinned += numBytes
+		} else if blockGroup.ro {
+			spaceInfo.bytesReadonly += numBytes
 		}
 		spaceInfo.maxExtentSize = 0
 	}
@@ -673,9 +683,179 @@ func (blockGroup *BlockGroup) freeReservedBytes(numBytes uint64) {
 	blockGroup.lock.Lock()
 	blockGroup.reserved -= numBytes
 	spaceInfo.bytesReserved -= numBytes
+	if blockGroup.ro {
+		spaceInfo.bytesReadonly += numBytes
+	}
 	spaceInfo.maxExtentSize = 0
 	blockGroup.lock.Unlock()
 	spaceInfo.lock.Unlock()
+}
+
+// Read-only groups: their free bytes count as readonly, and so does what becomes
+// free in them.
+
+// unused is what nobody has taken. Caller holds lock.
+//
+//kernel:none the num_bytes of inc_block_group_ro
+func (blockGroup *BlockGroup) unused() uint64 {
+	return blockGroup.length - blockGroup.reserved - blockGroup.pinned - blockGroup.bytesSuper - blockGroup.used
+}
+
+// incBlockGroupRo takes a group out of allocation. ENOSPC: the others have no
+// room for what was promised of it, nor has the device for another chunk.
+//
+//kernel:fs/btrfs/block-group.c btrfs_inc_block_group_ro
+func (blockGroup *BlockGroup) incBlockGroupRo() error {
+	fsInfo := blockGroup.fsInfo
+	// Its pins and free ranges must be known before nobody looks any more.
+	if err := blockGroup.cacheBlockGroup(); err != nil {
+		return err
+	}
+	for tried := false; ; tried = true {
+		// A group of another profile has to come first, or its last extents have
+		// nowhere to go.
+		profile := fsInfo.getAllocProfile(blockGroup.flags & disk.BTRFS_BLOCK_GROUP_TYPE_MASK)
+		err := error(unix.ENOSPC)
+		if tried || profile == blockGroup.flags {
+			err = blockGroup.setRo()
+		}
+		if err != unix.ENOSPC || tried {
+			return err
+		}
+		trans, err := fsInfo.extentRoot.JoinTransaction()
+		if err != nil {
+			return err
+		}
+		err = trans.chunkAlloc(blockGroup.spaceInfo, profile, CHUNK_ALLOC_FORCE)
+		if eerr := trans.End(); err == nil || err == unix.ENOSPC {
+			err = eerr
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+//kernel:fs/btrfs/block-group.c inc_block_group_ro
+func (blockGroup *BlockGroup) setRo() error {
+	spaceInfo := blockGroup.spaceInfo
+	spaceInfo.lock.Lock()
+	defer spaceInfo.lock.Unlock()
+	blockGroup.lock.Lock()
+	defer blockGroup.lock.Unlock()
+	if blockGroup.ro {
+		return unix.ETXTBSY // somebody else is at it
+	}
+	unused := blockGroup.unused()
+	if spaceInfo.used(true)+unused > spaceInfo.totalBytes && !spaceInfo.canOvercommit(unused, BTRFS_RESERVE_NO_FLUSH) {
+		return unix.ENOSPC
+	}
+	spaceInfo.bytesReadonly += unused
+	blockGroup.ro = true
+	return nil
+}
+
+// decBlockGroupRo gives the group back to allocation.
+//
+//kernel:fs/btrfs/block-group.c btrfs_dec_block_group_ro
+func (blockGroup *BlockGroup) decBlockGroupRo() {
+	spaceInfo := blockGroup.spaceInfo
+	spaceInfo.lock.Lock()
+	blockGroup.lock.Lock()
+	blockGroup.ro = false
+	spaceInfo.bytesReadonly -= blockGroup.unused()
+	spaceInfo.maxExtentSize = 0
+	blockGroup.lock.Unlock()
+	spaceInfo.lock.Unlock()
+}
+
+// isRo: nothing is allocated here.
+//
+//kernel:none reads block_group->ro under its lock
+func (blockGroup *BlockGroup) isRo() bool {
+	blockGroup.lock.Lock()
+	ro := blockGroup.ro
+	blockGroup.lock.Unlock()
+	return ro
+}
+
+// incNocowWriters announces a write in place into the extent at bytenr, until
+// its ordered extent is there: who makes the group read-only waits for both. nil:
+// the group is read-only, write elsewhere.
+//
+//kernel:fs/btrfs/block-group.c btrfs_inc_nocow_writers
+func (fsInfo *FsInfo) incNocowWriters(bytenr uint64) *BlockGroup {
+	blockGroup := fsInfo.lookupBlockGroup(bytenr)
+	if blockGroup == nil {
+		return nil
+	}
+	blockGroup.lock.Lock()
+	defer blockGroup.lock.Unlock()
+	if blockGroup.ro {
+		return nil
+	}
+	blockGroup.nocowWriters.Add(1)
+	return blockGroup
+}
+
+//kernel:fs/btrfs/block-group.c btrfs_dec_nocow_writers
+func (blockGroup *BlockGroup) decNocowWriters() {
+	if blockGroup.nocowWriters.Add(-1) == 0 {
+		blockGroup.nocowWait.WakeUp()
+	}
+}
+
+//kernel:fs/btrfs/block-group.c btrfs_wait_nocow_writers
+func (blockGroup *BlockGroup) waitNocowWriters() {
+	blockGroup.nocowWait.WaitEvent(func() bool { return blockGroup.nocowWriters.Load() == 0 })
+}
+
+// removeBlockGroup takes an empty read-only group out of the trees and out of
+// memory. Caller holds allocMutex.
+//
+//kernel:fs/btrfs/block-group.c btrfs_remove_block_group
+func (trans *TransHandle) removeBlockGroup(blockGroup *BlockGroup) error {
+	fsInfo := trans.fsInfo
+	if err := trans.removeBlockGroupFreeSpace(blockGroup); err != nil {
+		return err
+	}
+	key := disk.Key{Objectid: blockGroup.start, Type: disk.BTRFS_BLOCK_GROUP_ITEM_KEY, Offset: blockGroup.length}
+	if err := fsInfo.extentRoot.delKey(trans, &key); err != nil {
+		return err
+	}
+	if blockGroup.dirtyEntry.Listed() {
+		blockGroup.dirtyEntry.Remove()
+	}
+	fsInfo.blockGroupLock.Lock()
+	groups := slices.DeleteFunc(slices.Clone(*fsInfo.blockGroups.Load()), func(g *BlockGroup) bool { return g == blockGroup })
+	fsInfo.blockGroups.Store(&groups)
+	fsInfo.blockGroupLock.Unlock()
+
+	spaceInfo := blockGroup.spaceInfo
+	spaceInfo.groupsSem.Lock()
+	spaceInfo.blockGroups = slices.DeleteFunc(spaceInfo.blockGroups, func(g *BlockGroup) bool { return g == blockGroup })
+	spaceInfo.groupsSem.Unlock()
+	factor := bgTypeToFactor(blockGroup.flags)
+	spaceInfo.lock.Lock()
+	spaceInfo.totalBytes -= blockGroup.length
+	spaceInfo.diskTotal -= blockGroup.length * factor
+	spaceInfo.bytesReadonly -= blockGroup.length
+	spaceInfo.lock.Unlock()
+	fsInfo.excluded.ClearExtentBit(blockGroup.start, blockGroup.end()-1, EXTENT_UPTODATE, false, nil)
+	fsInfo.clearAvailAllocBits()
+	return nil
+}
+
+// clearAvailAllocBits forgets profiles of which no group is left.
+//
+//kernel:fs/btrfs/block-group.c clear_avail_alloc_bits
+func (fsInfo *FsInfo) clearAvailAllocBits() {
+	fsInfo.availDataBits.Store(0)
+	fsInfo.availMetadataBits.Store(0)
+	fsInfo.availSystemBits.Store(0)
+	for _, blockGroup := range *fsInfo.blockGroups.Load() {
+		fsInfo.setAvailAllocBits(blockGroup.flags)
+	}
 }
 
 // shouldAllocChunk: is the space full enough for another chunk? Caller holds

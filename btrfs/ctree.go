@@ -2341,6 +2341,22 @@ func (root *Root) DelItem(trans *TransHandle, path *Path) error {
 	return root.DelItems(trans, path, path.Slots[0], 1)
 }
 
+// delKey deletes the item with this key, ENOENT if there is none.
+//
+//kernel:none btrfs_search_slot and btrfs_del_item
+func (root *Root) delKey(trans *TransHandle, key *disk.Key) error {
+	path := NewPath()
+	defer path.Free()
+	found, err := root.SearchSlot(trans, key, path, -1, true)
+	if err == nil && !found {
+		err = unix.ENOENT
+	}
+	if err != nil {
+		return err
+	}
+	return root.DelItem(trans, path)
+}
+
 // DelItems deletes nr items from slot on. A leaf that becomes empty leaves the
 // tree; one that becomes small gives its items to its neighbours.
 //

@@ -141,6 +141,10 @@ func (inode *Inode) nocowExtentDirect(start, length uint64) (m dioMap, ok bool, 
 	if ok, err = inode.canNocowFileExtent(&key, &fi, start, length, force); err != nil || !ok {
 		return m, false, err
 	}
+	blockGroup := inode.root.fsInfo.incNocowWriters(fi.DiskBytenr)
+	if blockGroup == nil {
+		return m, false, nil
+	}
 	m = dioMap{start: start, len: length, logical: fi.DiskBytenr + fi.Offset + start - key.Offset}
 	typ := BTRFS_ORDERED_NOCOW
 	if fi.Type == disk.BTRFS_FILE_EXTENT_PREALLOC {
@@ -151,6 +155,7 @@ func (inode *Inode) nocowExtentDirect(start, length uint64) (m dioMap, ok bool, 
 		})
 	}
 	inode.addOrderedExtentDio(start, m.logical, length, typ)
+	blockGroup.decNocowWriters()
 	return m, true, nil
 }
 

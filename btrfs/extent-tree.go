@@ -1070,6 +1070,9 @@ func (fsInfo *FsInfo) unpinExtentRange(start, end uint64, returnFreeSpace bool) 
 			}
 			global.lock.Unlock()
 		}
+		if ro && !fsInfo.deviceReadOnly() {
+			spaceInfo.bytesReadonly += length
+		}
 		spaceInfo.lock.Unlock()
 	}
 }
@@ -1319,6 +1322,9 @@ func (trans *TransHandle) findFreeExtent(fsInfo *FsInfo, numBytes, emptySize, hi
 			blockGroup := groups[(first+n)%len(groups)]
 			if !blockGroup.bits(flags) && flags&disk.BTRFS_BLOCK_GROUP_DUP != 0 {
 				continue // a single group, where copies are wanted
+			}
+			if blockGroup.isRo() {
+				continue
 			}
 			if err := blockGroup.cacheBlockGroup(); err != nil {
 				cacheErr = err

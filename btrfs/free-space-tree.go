@@ -692,6 +692,23 @@ func (trans *TransHandle) addBlockGroupFreeSpace(blockGroup *BlockGroup) error {
 	return err
 }
 
+// removeBlockGroupFreeSpace takes a group out of the tree.
+//
+//kernel:fs/btrfs/free-space-tree.c remove_block_group_free_space
+func (trans *TransHandle) removeBlockGroupFreeSpace(blockGroup *BlockGroup) error {
+	root := trans.fsInfo.freeSpaceRoot
+	if root == nil || blockGroup.needsFreeSpace {
+		blockGroup.needsFreeSpace = false
+		return nil
+	}
+	path := NewPath()
+	defer path.Free()
+	if err := trans.deleteFreeSpaceItems(blockGroup, path, func(disk.Key, []byte) error { return nil }); err != nil {
+		return err
+	}
+	return root.delKey(trans, &disk.Key{Objectid: blockGroup.start, Type: disk.BTRFS_FREE_SPACE_INFO_KEY, Offset: blockGroup.length})
+}
+
 // loadFreeSpaceBitmaps reads the rest of the group's items behind path.
 //
 //kernel:fs/btrfs/free-space-tree.c load_free_space_bitmaps

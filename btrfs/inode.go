@@ -410,6 +410,12 @@ func (inode *Inode) runDelallocNocow(lockedPage *mm.Page, start, end uint64, for
 				return fail(err)
 			}
 		}
+		blockGroup := inode.root.fsInfo.incNocowWriters(fi.DiskBytenr)
+		if blockGroup == nil {
+			cowStart = cur
+			cur = extentEnd
+			continue
+		}
 		diskBytenr := fi.DiskBytenr + fi.Offset + cur - key.Offset
 		typ := BTRFS_ORDERED_NOCOW
 		if fi.Type == disk.BTRFS_FILE_EXTENT_PREALLOC {
@@ -428,6 +434,7 @@ func (inode *Inode) runDelallocNocow(lockedPage *mm.Page, start, end uint64, for
 			typ = BTRFS_ORDERED_PREALLOC
 		}
 		inode.AddOrderedExtent(cur, diskBytenr, numBytes, numBytes, typ, disk.BTRFS_COMPRESS_NONE)
+		blockGroup.decNocowWriters()
 		inode.extentClearUnlockDelalloc(cur, cur+numBytes-1, lockedPage, EXTENT_LOCKED|EXTENT_DELALLOC, PAGE_UNLOCK|PAGE_SET_PRIVATE2)
 		cur += numBytes
 	}

@@ -330,7 +330,11 @@ func (fsInfo *FsInfo) topDirectory() (*Inode, error) {
 		return nil, unix.EUCLEAN
 	}
 	if !fsInfo.sb.IsRdonly() {
-		if err := fsInfo.fsRoot.orphanCleanup(); err != nil {
+		err := fsInfo.fsRoot.orphanCleanup()
+		if err == nil {
+			err = fsInfo.recoverRelocation()
+		}
+		if err != nil {
 			inode.Iput()
 			return nil, err
 		}
@@ -503,6 +507,9 @@ func (superOps) RemountFs(sb *vfs.SuperBlock, flags *vfs.MountFlags, data string
 			return err
 		}
 		if err := fsInfo.fsRoot.orphanCleanup(); err != nil {
+			return err
+		}
+		if err := fsInfo.recoverRelocation(); err != nil {
 			return err
 		}
 	}

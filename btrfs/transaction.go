@@ -49,7 +49,8 @@ type allocState struct {
 	transHandles       kernel.Pool[TransHandle]
 	classWriterWait    *kernel.LockClass
 	classCommitWait    *kernel.LockClass
-	commitRoundsMax    int // most rounds that a commit needed so far; guarded by the commit
+	relocCtl           *relocControl // has something to move in the next commit; guarded by relocMutex
+	commitRoundsMax    int           // most rounds that a commit needed so far; guarded by the commit
 
 	// The reference engine, extent-tree.go.
 	allocMutex kernel.Mutex
@@ -1366,7 +1367,10 @@ func (trans *TransHandle) Commit() error {
 	}
 
 	fsInfo.relocMutex.Lock()
-	err := trans.createPendingSnapshots()
+	err := trans.movePending()
+	if err == nil {
+		err = trans.createPendingSnapshots()
+	}
 	if err == nil {
 		err = trans.runAllRefs()
 	}

@@ -26,13 +26,15 @@ import (
 //kernel:fs/btrfs/volumes.h struct btrfs_device
 type device struct {
 	devid      uint64
-	totalBytes uint64
+	totalBytes uint64 // for chunks to be allocated
 	bytesUsed  uint64 // guarded by chunkMutex
 	ioAlign    uint32
 	ioWidth    uint32
 	sectorSize uint32
 	typ        uint64
 	uuid       disk.UUID
+
+	diskTotalBytes uint64 // as the device item says: larger, until a shrinking device is as small as wanted
 }
 
 // chunkMap is one chunk.
@@ -56,11 +58,17 @@ type volumeState struct {
 	device         device
 	freeChunkBytes kernel.AtomicInt64 // of the device, in no chunk
 	mapBioPool     kernel.Pool[mappedBio]
+
+	exclOp     kernel.Mutex // held by whoever moves chunks: balance, resize
+	balanceCtl kernel.AtomicPointer[BalanceControl]
+	scrubLock  kernel.Mutex
 }
 
 //kernel:none part of btrfs_init_fs_info
 func (fsInfo *FsInfo) initVolumeState() {
 	fsInfo.chunkMutex.Init(fsInfo.k.Class("chunk_mutex"))
+	fsInfo.exclOp.Init(fsInfo.k.Class("exclusive_operation"))
+	fsInfo.scrubLock.Init(fsInfo.k.Class("scrub_lock"))
 	fsInfo.chunkMaps.Store(new([]*chunkMap))
 	fsInfo.mapBioPool.Init(fsInfo.k)
 }
@@ -173,6 +181,8 @@ func (fsInfo *FsInfo) findFreeDevExtent(numBytes uint64) (start, length uint64) 
 	used = append(used, span{fsInfo.device.totalBytes, fsInfo.device.totalBytes})
 	pos := uint64(disk.BTRFS_DEVICE_RANGE_RESERVED)
 	for _, s := range used {
+		// While the device is being made smaller there are chunks beyond its end.
+		s.start = min(s.start, fsInfo.device.totalBytes)
 		if s.start > pos && s.start-pos > length {
 			start, length = pos, s.start-pos
 			if length >= numBytes {
@@ -345,7 +355,7 @@ func (fsInfo *FsInfo) updateDevice(trans *TransHandle) error {
 	data := path.Nodes[0].ItemData(path.Slots[0])
 	var item disk.DevItem
 	item.Decode(data)
-	item.TotalBytes = fsInfo.device.totalBytes
+	item.TotalBytes = fsInfo.device.diskTotalBytes
 	item.BytesUsed = fsInfo.device.bytesUsed
 	item.Encode(data)
 	fsInfo.MarkBufferDirty(path.Nodes[0])
@@ -371,6 +381,102 @@ func (fsInfo *FsInfo) addSystemChunk(key *disk.Key, item []byte) error {
 	key.Encode(super.SysChunkArray[size:])
 	copy(super.SysChunkArray[size+disk.SizeofDiskKey:], item)
 	super.SysChunkArraySize += uint32(disk.SizeofDiskKey + len(item))
+	return nil
+}
+
+// Removal.
+
+// removeChunk removes the chunk at start, whose block group is empty and
+// read-only, from all trees. The map keeps it until the commit, so that neither
+// its logical nor its physical addresses are given out again before.
+//
+//kernel:fs/btrfs/volumes.c btrfs_remove_chunk
+func (fsInfo *FsInfo) removeChunk(trans *TransHandle, start uint64) (*chunkMap, error) {
+	m := fsInfo.findChunkMap(start)
+	blockGroup := fsInfo.lookupBlockGroup(start)
+	if m == nil || m.start != start || blockGroup == nil || blockGroup.start != start {
+		return nil, unix.ENOENT
+	}
+	fsInfo.chunkMutex.Lock()
+	fsInfo.device.bytesUsed -= m.length * uint64(len(m.stripes))
+	fsInfo.chunkMutex.Unlock()
+
+	fsInfo.allocMutex.Lock()
+	defer fsInfo.allocMutex.Unlock()
+	for _, physical := range m.stripes {
+		if err := fsInfo.devRoot.delKey(trans, &disk.Key{Objectid: fsInfo.device.devid, Type: disk.BTRFS_DEV_EXTENT_KEY, Offset: physical}); err != nil {
+			return nil, err
+		}
+	}
+	if err := fsInfo.updateDevice(trans); err != nil {
+		return nil, err
+	}
+	key := disk.Key{Objectid: disk.BTRFS_FIRST_CHUNK_TREE_OBJECTID, Type: disk.BTRFS_CHUNK_ITEM_KEY, Offset: start}
+	if err := fsInfo.chunkRoot.delKey(trans, &key); err != nil {
+		return nil, err
+	}
+	if m.typ&disk.BTRFS_BLOCK_GROUP_SYSTEM != 0 {
+		if err := fsInfo.delSystemChunk(start); err != nil {
+			return nil, err
+		}
+	}
+	if err := trans.removeBlockGroup(blockGroup); err != nil {
+		return nil, err
+	}
+	return m, trans.runPending(false)
+}
+
+// delSystemChunk takes a chunk out of the array in the super block.
+//
+//kernel:fs/btrfs/volumes.c btrfs_del_sys_chunk
+func (fsInfo *FsInfo) delSystemChunk(start uint64) error {
+	super := &fsInfo.superCopy
+	fsInfo.superLock.Lock()
+	defer fsInfo.superLock.Unlock()
+	size := int(super.SysChunkArraySize)
+	for at := 0; at < size; {
+		key := disk.DecodeKey(super.SysChunkArray[at:])
+		var chunk disk.Chunk
+		chunk.Decode(super.SysChunkArray[at+disk.SizeofDiskKey:])
+		n := disk.SizeofDiskKey + disk.SizeofChunk(int(chunk.NumStripes))
+		if key.Offset != start {
+			at += n
+			continue
+		}
+		copy(super.SysChunkArray[at:size], super.SysChunkArray[at+n:size])
+		clear(super.SysChunkArray[size-n : size])
+		super.SysChunkArraySize = uint32(size - n)
+		return nil
+	}
+	return unix.ENOENT
+}
+
+// relocateChunk empties a chunk and gives its place on the device back. It ends
+// with a commit.
+//
+//kernel:fs/btrfs/volumes.c btrfs_relocate_chunk
+func (fsInfo *FsInfo) relocateChunk(start uint64) error {
+	if err := fsInfo.RelocateBlockGroup(start); err != nil {
+		return err
+	}
+	trans, err := fsInfo.extentRoot.StartTransaction(8)
+	if err != nil {
+		fsInfo.lookupBlockGroup(start).decBlockGroupRo()
+		return err
+	}
+	m, err := fsInfo.removeChunk(trans, start)
+	if trans.abortOn(err) != nil {
+		trans.End()
+		return err
+	}
+	if err := trans.Commit(); err != nil {
+		return err
+	}
+	fsInfo.chunkMutex.Lock()
+	fsInfo.removeChunkMap(m)
+	fsInfo.freeChunkBytes.Add(int64(m.length * uint64(len(m.stripes))))
+	fsInfo.chunkMutex.Unlock()
+	fsInfo.clearSpaceInfoFull()
 	return nil
 }
 
@@ -653,7 +759,7 @@ func (fsInfo *FsInfo) readOneDev(item *disk.DevItem) error {
 		fsInfo.err("device total_bytes should be at most %d but found %d", fsInfo.dev.Size(), item.TotalBytes)
 		return unix.EINVAL
 	}
-	dev.totalBytes = item.TotalBytes
+	dev.totalBytes, dev.diskTotalBytes = item.TotalBytes, item.TotalBytes
 	dev.bytesUsed = item.BytesUsed
 	dev.ioAlign, dev.ioWidth, dev.sectorSize, dev.typ = item.IoAlign, item.IoWidth, item.SectorSize, item.Type
 	fsInfo.freeChunkBytes.Store(int64(dev.totalBytes) - int64(dev.bytesUsed))
