@@ -373,3 +373,50 @@ func spoil(t *testing.T, path string, n int) {
 		}
 	}
 }
+
+// TestCrashBalance cuts the power all along a balance: whatever was written, the
+// files are what they were, each extent has as many references as there are
+// pointers, and a mount cleans up.
+//
+// Mutation: let movePending run in two transactions (half of the references in
+// each) and references and pointers disagree in between.
+func TestCrashBalance(t *testing.T) {
+	path, want := sharedImage(t, 200<<20)
+	base, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := kernel.New(kernel.Options{})
+	lower := blockdev.NewOverlay(k, flat(base))
+	dev := blockdev.NewLogWrites(k, lower)
+	m, err := boot(t, k, dev, crashOptions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.ioctlRoot(btrfs.BTRFS_IOC_BALANCE_V2, &btrfs.BalanceControl{Flags: balanceAll | btrfs.BTRFS_BALANCE_FORCE}); err != nil {
+		t.Fatalf("balance: %v\n%s", err, tail(k))
+	}
+	m.off()
+	log := dev.Entries()
+	r := newRecording(&history{}, base, log, 0, true)
+	r.judge = func(c oracle.Calls, gen uint64, n int) error {
+		tree, err := oracle.Tree(c, "/")
+		if err != nil {
+			return err
+		}
+		if d := oracle.Diff(want, tree); d != "" {
+			return fmt.Errorf("contents changed (- before, + after):\n%s", d)
+		}
+		return nil
+	}
+	states := env("KTEST_CRASH_STATES", 6)
+	n, err := r.prefixes(t, 0, len(log), max(len(log)/states, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost, err := r.reordered(t, 1, states/2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d commits, %d prefixes, %d states with losses of a log of %d entries", len(r.commits), n, lost, len(log))
+}
