@@ -19,9 +19,9 @@ const (
 	BTRFS_IOC_SYNC  = 0x9408
 
 	// What is done to the whole file system. The arguments are a string as `btrfs
-	// filesystem resize` takes, *ScrubArgs, *BalanceControl (twice) and *SpaceArgs.
+	// filesystem resize` takes, *ScrubArgs and
+	// *BalanceControl.
 	BTRFS_IOC_RESIZE           = 0x50009403
-	BTRFS_IOC_SPACE_INFO       = 0xc0109414
 	BTRFS_IOC_SCRUB            = 0xc400941b
 	BTRFS_IOC_BALANCE_V2       = 0xc4009420
 	BTRFS_IOC_BALANCE_PROGRESS = 0x84009422
@@ -229,7 +229,7 @@ func (inode *Inode) ioctl(file *vfs.File, cmd uint, arg any) error {
 		return inode.setFlags(file, *flags)
 	case BTRFS_IOC_SYNC:
 		return inode.Sb.Op.SyncFs(inode.Sb, true)
-	case BTRFS_IOC_RESIZE, BTRFS_IOC_SPACE_INFO, BTRFS_IOC_SCRUB, BTRFS_IOC_BALANCE_V2, BTRFS_IOC_BALANCE_PROGRESS:
+	case BTRFS_IOC_RESIZE, BTRFS_IOC_SCRUB, BTRFS_IOC_BALANCE_V2, BTRFS_IOC_BALANCE_PROGRESS:
 		return inode.root.fsInfo.ioctlVolumes(file, cmd, arg)
 	}
 	return inode.ioctlSubvol(file, cmd, arg)
@@ -243,38 +243,8 @@ type ScrubArgs struct {
 	Progress ScrubProgress
 }
 
-// SpaceArgs is the argument of BTRFS_IOC_SPACE_INFO, and of those that tell
-// about the device.
-//
-//kernel:none mirrors struct btrfs_ioctl_space_args and btrfs_ioctl_dev_info_args
-type SpaceArgs struct {
-	Spaces      []SpaceSlot
-	DeviceTotal uint64 // of the file system on the device
-	DeviceUsed  uint64 // in chunks
-	DeviceSize  uint64
-}
-
-// SpaceSlot is the space of one type and profile. The flags have
-// BTRFS_SPACE_INFO_GLOBAL_RSV for the global reserve.
-//
-//kernel:none mirrors struct btrfs_ioctl_space_info
-type SpaceSlot struct {
-	Flags, Total, Used uint64
-}
-
-// BTRFS_SPACE_INFO_GLOBAL_RSV marks the global reserve among spaces.
-const BTRFS_SPACE_INFO_GLOBAL_RSV = 1 << 49
-
 //kernel:none cases of btrfs_ioctl
 func (fsInfo *FsInfo) ioctlVolumes(file *vfs.File, cmd uint, arg any) error {
-	if cmd == BTRFS_IOC_SPACE_INFO {
-		args, ok := arg.(*SpaceArgs)
-		if !ok {
-			return unix.EFAULT
-		}
-		fsInfo.ioctlSpaceInfo(args)
-		return nil
-	}
 	if !file.Cred.Capable(vfs.CAP_SYS_ADMIN) {
 		return unix.EPERM
 	}
@@ -352,35 +322,4 @@ func memparse(s string) (uint64, bool) {
 	}
 	n, err := strconv.ParseUint(s, 10, 64)
 	return n << shift, err == nil && n<<shift>>shift == n
-}
-
-// ioctlSpaceInfo sums up the block groups of each type and profile.
-//
-//kernel:fs/btrfs/ioctl.c btrfs_ioctl_space_info
-func (fsInfo *FsInfo) ioctlSpaceInfo(args *SpaceArgs) {
-	args.Spaces = args.Spaces[:0]
-	for _, spaceInfo := range fsInfo.spaceInfos {
-		spaceInfo.groupsSem.RLock()
-		first := len(args.Spaces)
-		for _, blockGroup := range spaceInfo.blockGroups {
-			i := first
-			for i < len(args.Spaces) && args.Spaces[i].Flags != blockGroup.flags {
-				i++
-			}
-			if i == len(args.Spaces) {
-				args.Spaces = append(args.Spaces, SpaceSlot{Flags: blockGroup.flags})
-			}
-			args.Spaces[i].Total += blockGroup.length
-			args.Spaces[i].Used += blockGroup.usedNow()
-		}
-		spaceInfo.groupsSem.RUnlock()
-	}
-	rsv := &fsInfo.globalBlockRsv
-	rsv.lock.Lock()
-	args.Spaces = append(args.Spaces, SpaceSlot{Flags: disk.BTRFS_BLOCK_GROUP_METADATA | BTRFS_SPACE_INFO_GLOBAL_RSV,
-		Total: rsv.size, Used: rsv.size - min(rsv.reserved, rsv.size)})
-	rsv.lock.Unlock()
-	fsInfo.chunkMutex.Lock()
-	args.DeviceTotal, args.DeviceUsed, args.DeviceSize = fsInfo.device.totalBytes, fsInfo.device.bytesUsed, fsInfo.dev.Size()
-	fsInfo.chunkMutex.Unlock()
 }

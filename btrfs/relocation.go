@@ -60,8 +60,8 @@ import (
 //   - an error before the commit leaves both extents alive and is harmless; one
 //     in movePending aborts the transaction
 //
-// Locks: cleanerMutex is held all the time, so no snapshot is taken apart; in
-// the commit there are relocMutex and allocMutex, and one tree lock at a time.
+// Locks: cleanerMutex is held all the time, so no snapshot is taken apart
+// meanwhile, and none is half gone; in the commit there are relocMutex and allocMutex, and one tree lock at a time.
 
 // relocBatch bounds what one commit moves, and what is copied before it.
 const (
@@ -109,6 +109,8 @@ func (fsInfo *FsInfo) RelocateBlockGroup(start uint64) error {
 	}
 	fsInfo.cleanerMutex.Lock()
 	defer fsInfo.cleanerMutex.Unlock()
+	for fsInfo.cleanOneDeletedSnapshot() {
+	}
 	if err := blockGroup.incBlockGroupRo(); err != nil {
 		return err
 	}
@@ -467,15 +469,19 @@ func (rc *relocControl) putDataInode() error {
 //
 //kernel:none the extent locks of replace_file_extents
 func (fsInfo *FsInfo) forgetExtentMaps(but *Inode) {
-	fsInfo.sb.EachInode(func(vinode *vfs.Inode) {
-		inode := I(vinode)
-		if inode == but || !inode.IsReg() || inode.root == nil {
-			return
+	var files []*Inode
+	fsInfo.sb.EachInode(func(vinode *vfs.Inode) bool {
+		if inode := I(vinode); inode != but && vinode.State()&vfs.I_NEW == 0 && inode.IsReg() && inode.Igrab() {
+			files = append(files, inode)
 		}
+		return true
+	})
+	for _, inode := range files {
 		inode.ioTree.LockExtent(0, maxOffset)
 		inode.extentTree.DropExtentMapRange(0, noOffset, true)
 		inode.ioTree.UnlockExtent(0, maxOffset)
-	})
+		inode.Iput()
+	}
 }
 
 // copyDataExtent gives the extent a copy in another group.
@@ -682,7 +688,7 @@ func (rc *relocControl) moveTreeBlock(trans *TransHandle, e *relocExtent) error 
 //
 //kernel:fs/btrfs/relocation.c read_fs_root
 func (rc *relocControl) relocRoot(objectid uint64) (*Root, error) {
-	return rc.fsInfo.ReadFsRoot(&disk.Key{Objectid: objectid, Type: disk.BTRFS_ROOT_ITEM_KEY, Offset: ^uint64(0)})
+	return rc.fsInfo.getRootRef(objectid, false)
 }
 
 // readQuiet reads a tree block of a subvolume; nobody changes it meanwhile.

@@ -152,6 +152,14 @@ func (m *machine) ioctlRoot(cmd uint, arg any) error {
 	return m.Ioctl(fd, cmd, arg)
 }
 
+func (m *machine) spaces() (all []btrfs.SpaceInfoItem) {
+	m.t.Helper()
+	if err := m.ioctlRoot(btrfs.BTRFS_IOC_SPACE_INFO, &all); err != nil {
+		m.t.Fatal(err)
+	}
+	return all
+}
+
 const balanceAll = btrfs.BTRFS_BALANCE_DATA | btrfs.BTRFS_BALANCE_METADATA | btrfs.BTRFS_BALANCE_SYSTEM
 
 // TestBalance moves every extent of a file system full of sharing.
@@ -193,17 +201,13 @@ type usedSpace struct{ data, metadata uint64 }
 
 func spaces(t *testing.T, m *machine) (u usedSpace) {
 	t.Helper()
-	var args btrfs.SpaceArgs
-	if err := m.ioctlRoot(btrfs.BTRFS_IOC_SPACE_INFO, &args); err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range args.Spaces {
+	for _, s := range m.spaces() {
 		switch {
 		case s.Flags&btrfs.BTRFS_SPACE_INFO_GLOBAL_RSV != 0:
 		case s.Flags&1 != 0:
-			u.data += s.Used
+			u.data += s.UsedBytes
 		case s.Flags&4 != 0:
-			u.metadata += s.Used
+			u.metadata += s.UsedBytes
 		}
 	}
 	return u
@@ -215,11 +219,7 @@ func TestBalanceConvert(t *testing.T) {
 	k := kernel.New(kernel.Options{})
 	m := mustBoot(t, k, openLoop(t, k, path))
 	profiles := func() (all []uint64) {
-		var args btrfs.SpaceArgs
-		if err := m.ioctlRoot(btrfs.BTRFS_IOC_SPACE_INFO, &args); err != nil {
-			t.Fatal(err)
-		}
-		for _, s := range args.Spaces {
+		for _, s := range m.spaces() {
 			if s.Flags&btrfs.BTRFS_SPACE_INFO_GLOBAL_RSV == 0 {
 				all = append(all, s.Flags)
 			}
@@ -266,11 +266,11 @@ func TestResize(t *testing.T) {
 	m := mustBoot(t, k, openLoop(t, k, path))
 	resize := func(to string) error { return m.ioctlRoot(btrfs.BTRFS_IOC_RESIZE, to) }
 	total := func() uint64 {
-		var args btrfs.SpaceArgs
-		if err := m.ioctlRoot(btrfs.BTRFS_IOC_SPACE_INFO, &args); err != nil {
+		var args btrfs.FsInfoArgs
+		if err := m.ioctlRoot(btrfs.BTRFS_IOC_FS_INFO, &args); err != nil {
 			t.Fatal(err)
 		}
-		return args.DeviceTotal
+		return args.DevTotal
 	}
 	for _, c := range []struct {
 		to   string

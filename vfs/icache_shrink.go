@@ -74,27 +74,6 @@ func (sb *SuperBlock) InvalidateInodes(killDirty bool) (busy int) {
 	return busy
 }
 
-// EachInode calls fn for all inodes that are in use or cached, with a reference and without locks.
-//
-//kernel:none the walk over s_inodes that drop_pagecache_sb and others have
-func (sb *SuperBlock) EachInode(fn func(inode *Inode)) {
-	var all []*Inode
-	sb.inodeListLock.Lock()
-	for inode := range sb.inodes.All() {
-		inode.ILock.Lock()
-		if inode.state.Load()&(I_NEW|I_FREEING|I_WILL_FREE) == 0 {
-			inode.count.Add(1)
-			all = append(all, inode)
-		}
-		inode.ILock.Unlock()
-	}
-	sb.inodeListLock.Unlock()
-	for _, inode := range all {
-		fn(inode)
-		inode.Iput()
-	}
-}
-
 // PruneIcache evicts up to nr unused inodes, oldest first; those used since the last visit get another round.
 //
 //kernel:fs/inode.c prune_icache_sb
