@@ -873,8 +873,13 @@ func (dataFops) WriteIter(iocb *vfs.Kiocb, iter *mm.IovIter) (int, error) {
 //
 //kernel:none the btrfs_cont_expand of btrfs_file_aio_write
 func (inode *Inode) expandTo(pos int64) error {
-	if start, size := alignDown(uint64(pos), pageSize), uint64(inode.ISize()); start > size {
+	start, size := alignDown(uint64(pos), pageSize), uint64(inode.ISize())
+	switch {
+	case start > size:
 		return inode.contExpand(size, start)
+	case uint64(pos) > size:
+		// Through a mapping anything may have been written behind the end.
+		return inode.truncatePage(size, 0, false)
 	}
 	return nil
 }
