@@ -35,8 +35,9 @@ type LogWrites struct {
 	dev Device
 
 	lock    kernel.SpinMutex
-	entries []*LogEntry // lock
-	tick    uint64      // lock
+	entries []*LogEntry   // lock
+	tick    uint64        // lock
+	clock   func() uint64 // lock; instead of tick
 }
 
 // NewLogWrites makes a logging device over dev.
@@ -44,6 +45,24 @@ func NewLogWrites(k *kernel.Kernel, dev Device) *LogWrites {
 	l := &LogWrites{k: k, dev: dev}
 	l.lock.Init(k.Class("log-writes"))
 	return l
+}
+
+// SetClock makes the log take its ticks from a clock that others share, so that
+// requests are ordered with what those others note. tick returns a new, larger
+// number each time. Call it before the first request.
+func (l *LogWrites) SetClock(tick func() uint64) {
+	l.lock.Lock()
+	l.clock = tick
+	l.lock.Unlock()
+}
+
+// now is the next tick. The caller holds the lock.
+func (l *LogWrites) now() uint64 {
+	if l.clock != nil {
+		return l.clock()
+	}
+	l.tick++
+	return l.tick
 }
 
 // Size returns the size of the device below.
@@ -79,8 +98,7 @@ func (l *LogWrites) SubmitBio(b *Bio) {
 
 func (l *LogWrites) add(e *LogEntry) {
 	l.lock.Lock()
-	l.tick++
-	e.Submitted = l.tick
+	e.Submitted = l.now()
 	l.entries = append(l.entries, e)
 	l.lock.Unlock()
 }
@@ -88,8 +106,7 @@ func (l *LogWrites) add(e *LogEntry) {
 // ended notes the end of a request before its submitter learns of it.
 func (l *LogWrites) ended(c *Bio) {
 	l.lock.Lock()
-	l.tick++
-	c.clone.log.Completed, c.clone.log.Err = l.tick, c.Err
+	c.clone.log.Completed, c.clone.log.Err = l.now(), c.Err
 	l.lock.Unlock()
 	endOriginal(c)
 }

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package blockdev
+
+import (
+	"bufio"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"slices"
+)
+
+// The on-disk format of dm-log-writes (drivers/md/dm-log-writes.c), so that
+// replay-log of fstests can read our logs and we can read the kernel's. It is a
+// super block and entries, each a sector that says what it is, followed by the
+// data. All numbers are little endian; sectors are those of the super block.
+const (
+	dmLogMagic   = 0x6a736677736872
+	dmLogVersion = 1
+
+	dmLogFlush    = 1 << 0
+	dmLogFUA      = 1 << 1
+	dmLogDiscard  = 1 << 2
+	dmLogMark     = 1 << 3
+	dmLogMetadata = 1 << 4
+)
+
+// WriteDMLog writes a log as dm-log-writes would have: requests stand in the order
+// in which they ended, since that is all it knows. Requests that failed or are
+// in flight are left out.
+func WriteDMLog(w io.Writer, entries []LogEntry) error {
+	var done []*LogEntry
+	for i := range entries {
+		if e := &entries[i]; e.Completed != 0 && e.Err == nil {
+			done = append(done, e)
+		}
+	}
+	slices.SortStableFunc(done, func(a, b *LogEntry) int {
+		if a.Completed < b.Completed {
+			return -1
+		}
+		return 1
+	})
+	out := bufio.NewWriterSize(w, 1<<16)
+	sector := make([]byte, SectorSize)
+	le := binary.LittleEndian
+	le.PutUint64(sector, dmLogMagic)
+	le.PutUint64(sector[8:], dmLogVersion)
+	le.PutUint64(sector[16:], uint64(len(done)))
+	le.PutUint32(sector[24:], SectorSize)
+	out.Write(sector)
+	for _, e := range done {
+		clear(sector)
+		flags, nr := uint64(0), e.Size/SectorSize
+		switch {
+		case e.Mark != "":
+			flags, nr = dmLogMark, 0
+			if len(e.Mark) > SectorSize-32 {
+				return fmt.Errorf("mark of %d bytes", len(e.Mark))
+			}
+			le.PutUint64(sector[24:], uint64(len(e.Mark)))
+			copy(sector[32:], e.Mark)
+		case e.Op == REQ_OP_FLUSH:
+			flags, nr = dmLogFlush, 0
+		case e.Op == REQ_OP_DISCARD:
+			flags = dmLogDiscard
+		}
+		for _, f := range []struct {
+			ours  Flags
+			there uint64
+		}{{REQ_PREFLUSH, dmLogFlush}, {REQ_FUA, dmLogFUA}, {REQ_META, dmLogMetadata}} {
+			if e.Flags&f.ours != 0 {
+				flags |= f.there
+			}
+		}
+		le.PutUint64(sector, e.Sector)
+		le.PutUint64(sector[8:], nr)
+		le.PutUint64(sector[16:], flags)
+		out.Write(sector)
+		if e.Op == REQ_OP_WRITE && e.Mark == "" {
+			out.Write(e.Data)
+		}
+	}
+	return out.Flush()
+}
+
+// ReadDMLog reads a log of dm-log-writes. Each entry is submitted and ends before
+// the next one, which is what such a log promises. most bounds the data.
+func ReadDMLog(r io.Reader, most int64) ([]LogEntry, error) {
+	in := bufio.NewReaderSize(r, 1<<16)
+	head := make([]byte, SectorSize)
+	if _, err := io.ReadFull(in, head); err != nil {
+		return nil, fmt.Errorf("no log of dm-log-writes: %w", err)
+	}
+	le := binary.LittleEndian
+	size := uint64(le.Uint32(head[24:]))
+	switch {
+	case le.Uint64(head) != dmLogMagic:
+		return nil, fmt.Errorf("no log of dm-log-writes: magic is %#x", le.Uint64(head))
+	case le.Uint64(head[8:]) != dmLogVersion:
+		return nil, fmt.Errorf("version %d of dm-log-writes' format", le.Uint64(head[8:]))
+	case size < SectorSize || size > 1<<16 || size&(size-1) != 0:
+		return nil, fmt.Errorf("sectors of %d bytes", size)
+	}
+	if _, err := io.CopyN(io.Discard, in, int64(size-SectorSize)); err != nil {
+		return nil, err
+	}
+	var entries []LogEntry
+	sector := make([]byte, size)
+	for n := range le.Uint64(head[16:]) {
+		if _, err := io.ReadFull(in, sector); err != nil {
+			return nil, fmt.Errorf("entry %d: %w", n, err)
+		}
+		e := LogEntry{Sector: le.Uint64(sector) * (size / SectorSize), Submitted: 2*n + 1, Completed: 2*n + 2}
+		nr, flags, length := le.Uint64(sector[8:]), le.Uint64(sector[16:]), le.Uint64(sector[24:])
+		if flags&dmLogMark == 0 && nr > uint64(most)/size {
+			return nil, fmt.Errorf("entry %d: %d sectors", n, nr)
+		}
+		for _, f := range []struct {
+			there uint64
+			ours  Flags
+		}{{dmLogFUA, REQ_FUA}, {dmLogMetadata, REQ_META}} {
+			if flags&f.there != 0 {
+				e.Flags |= f.ours
+			}
+		}
+		switch {
+		case flags&dmLogMark != 0:
+			if length > size-32 {
+				return nil, fmt.Errorf("entry %d: mark of %d bytes", n, length)
+			}
+			e.Mark, e.Sector = string(sector[32:32+length]), 0
+			if e.Mark == "" {
+				e.Mark = "-"
+			}
+		case flags&dmLogDiscard != 0:
+			e.Op, e.Size = REQ_OP_DISCARD, nr*size
+		case nr == 0 && flags&dmLogFlush != 0:
+			e.Op, e.Sector = REQ_OP_FLUSH, 0
+		default:
+			if flags&dmLogFlush != 0 {
+				e.Flags |= REQ_PREFLUSH
+			}
+			e.Op, e.Size = REQ_OP_WRITE, nr*size
+			if most -= int64(e.Size); most < 0 {
+				return nil, fmt.Errorf("entry %d: more data than the limit allows", n)
+			}
+			e.Data = make([]byte, e.Size)
+			if _, err := io.ReadFull(in, e.Data); err != nil {
+				return nil, fmt.Errorf("entry %d: %w", n, err)
+			}
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
