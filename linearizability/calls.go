@@ -158,7 +158,12 @@ func (c *Client) Fdatasync(fd int) error {
 }
 
 func (c *Client) noteFsync(start uint64, fd int, flags Flag, err error) {
-	c.note(Call{Start: start, Kind: Fsync, Ino: c.file(fd).any, Flags: flags}, err)
+	f := c.file(fd)
+	call := Call{Start: start, Kind: Fsync, Ino: f.any, Flags: flags}
+	if f.ino == 0 {
+		call.Names = &Names{Path: f.path} // a directory
+	}
+	c.note(call, err)
 }
 
 // Syncfs is Process.Syncfs.
@@ -178,6 +183,16 @@ func (c *Client) Sync() {
 	if c.rec != nil {
 		c.note(Call{Start: start, Kind: Sync}, nil)
 	}
+}
+
+// Umount is Process.Umount. What was mounted is durable then.
+func (c *Client) Umount(target string, flags int) error {
+	start := c.begin()
+	err := c.Process.Umount(target, flags)
+	if c.rec != nil && err == nil {
+		c.rec.Unmounted(start)
+	}
+	return err
 }
 
 // Fstat is Process.Fstat.

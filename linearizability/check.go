@@ -81,6 +81,10 @@ func Check(h *History, o Options) *Verdict {
 		}
 		return &c.v
 	}
+	if p := h.throughLink(); p != "" {
+		c.v.Unknown = append(c.v.Unknown, "paths lead through the symbolic link "+p)
+		return &c.v
+	}
 	// Parts are independent; each worker takes the next one, so that memory holds
 	// a few of them at a time.
 	var parts []func()
@@ -115,6 +119,33 @@ func Check(h *History, o Options) *Verdict {
 	})
 	slices.Sort(c.v.Unknown)
 	return &c.v
+}
+
+// throughLink returns a symbolic link that a call may have followed.
+func (h *History) throughLink() string {
+	links := map[string]bool{}
+	for i := range h.Calls {
+		if c := &h.Calls[i]; c.Kind == Mknod && c.Flags&Soft != 0 {
+			links[c.Names.Path] = true
+		}
+	}
+	for i := range h.Calls {
+		c := &h.Calls[i]
+		if c.Names == nil || len(links) == 0 {
+			continue
+		}
+		if (c.Kind == Open || c.Kind == Lookup) && links[c.Names.Path] {
+			return c.Names.Path
+		}
+		for _, p := range []string{c.Names.Path, c.Names.Path2} {
+			for d := path.Dir(p); len(d) > 1; d = path.Dir(d) {
+				if links[d] {
+					return d
+				}
+			}
+		}
+	}
+	return ""
 }
 
 func (c *checker) full() bool {
@@ -343,7 +374,7 @@ func (c *checker) components() [][]nsOp {
 	join := func(a, b string) { root[rep(a)] = rep(b) }
 	var calls []int32
 	for i := range c.h.Calls {
-		if c.h.Calls[i].Names != nil {
+		if c.h.Calls[i].Names != nil && c.h.Calls[i].Kind != Fsync {
 			calls = append(calls, int32(i))
 		}
 	}

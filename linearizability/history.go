@@ -59,6 +59,9 @@ const (
 	Datasync                  // fdatasync
 )
 
+// Soft says that a Mknod is a symlink.
+const Soft = Append
+
 // Forever is the End of a call that has not returned.
 const Forever = uint64(math.MaxUint64)
 

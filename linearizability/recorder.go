@@ -102,6 +102,23 @@ func (p *place) name() string {
 	return p.dir + "#" + strconv.Itoa(p.made)
 }
 
+// Unmounted notes that a file system was unmounted since tick start: all of it is
+// durable.
+func (r *Recorder) Unmounted(start uint64) {
+	r.Client(nil).note(Call{Start: start, Kind: Sync}, nil)
+}
+
+// Continue makes a new recorder continue a history.
+func (r *Recorder) Continue(h *History) {
+	c := r.Client(nil)
+	c.calls = append(c.calls, h.Calls...)
+	last := uint64(0)
+	for i := range h.Calls {
+		last = max(last, h.Calls[i].Start, h.Calls[i].End)
+	}
+	r.tick.Store(last)
+}
+
 // Stop ends the recording: what follows is not the history of a file system that
 // keeps its promises, because its device loses writes.
 func (r *Recorder) Stop() {

@@ -289,10 +289,19 @@ func (m *Machine) Mkfs(name string, args []string) (string, error) {
 	if m.rec != nil && name != TestDev {
 		m.rec.Renew(ScratchMnt)
 	}
+	if w, ok := d.dev.(watcher); ok {
+		w.Disarm()
+	}
 	if m.Kind.Mkfs == nil {
 		return "", m.mkfsMemory(d.name)
 	}
 	return m.Kind.Mkfs(m.K, d.dev, args)
+}
+
+// watcher is a device that wants to know whose writes it sees.
+type watcher interface {
+	Arm()    // a mount's
+	Disarm() // those of mkfs
 }
 
 // mkfsMemory gives a device that is only a name a new file system in memory. It is mounted out of sight, and
@@ -327,6 +336,14 @@ func (m *Machine) Mount(p *vfs.Process, dev, dir, fstype string, flags vfs.Mount
 			return unix.EINVAL
 		}
 		return p.Mount("/keep/"+path.Base(dev), dir, "", flags|unix.MS_BIND, "")
+	}
+	if d := m.device(dev); d != nil && flags&(unix.MS_REMOUNT|unix.MS_BIND) == 0 {
+		if d.dm != nil && d.dm.below != nil {
+			d = d.dm.below
+		}
+		if w, ok := d.dev.(watcher); ok {
+			w.Arm()
+		}
 	}
 	return p.Mount(dev, dir, fstype, flags, data)
 }

@@ -12,6 +12,7 @@ func commands() []*command {
 		runCommand,
 		exploreCommand,
 		linCommand,
+		crashCommand,
 		mountCommand,
 	}
 }

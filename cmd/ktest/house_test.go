@@ -48,6 +48,7 @@ var layers = map[string][]string{
 	"btrfs":              {"kernel", "kernel/mm", "blockdev", "workqueue", "vfs", "btrfs/disk"},
 	"linearizability":    {"kernel", "kernel/mm", "vfs"},
 	"explore":            {"kernel", "kernel/sched"},
+	"crash":              {"kernel", "kernel/mm", "blockdev", "vfs", "btrfs", "btrfs/disk", "btrfs/image", "btrfs/mkfs", "btrfs/check", "linearizability"},
 	"xfstests-lite":      nil, // anything but cmd/ktest
 	"xfstests-lite/bash": {},
 	"cmd/ktest":          nil,

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package crash
+
+import (
+	"fmt"
+	"hash/maphash"
+	"io"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"kbtrfs/blockdev"
+	"kbtrfs/btrfs"
+	"kbtrfs/btrfs/check"
+	"kbtrfs/btrfs/disk"
+	"kbtrfs/kernel"
+	"kbtrfs/kernel/mm"
+	"kbtrfs/linearizability"
+	"kbtrfs/vfs"
+)
+
+// mountOptions: only what happens at mount and umount commits, and reading writes
+// nothing.
+const (
+	mountOptions = "commit=1000000"
+	mountFlags   = unix.MS_NOATIME
+)
+
+// look is what a state showed.
+type look struct {
+	found  linearizability.Recovered
+	hash   uint64
+	wrote  bool // mounting it wrote something
+	log    []blockdev.LogEntry
+	commit uint64 // generation of the super block
+	err    error  // it did not mount, or is not clean
+}
+
+var hashSeed = maphash.MakeSeed()
+
+// examine mounts a state: check, mount with orphan cleanup, read everything,
+// umount, check again if that wrote.
+func (x *Explorer) examine(s *state) *look {
+	k := kernel.New(kernel.Options{Params: x.o.Params})
+	l := &look{}
+	dev := blockdev.NewOverlay(k, s)
+	defer dev.Close()
+	super := make([]byte, disk.BTRFS_SUPER_INFO_SIZE)
+	s.ReadImage(super, disk.BTRFS_SUPER_INFO_OFFSET)
+	var sb disk.Super
+	sb.Decode(super)
+	l.commit = sb.Generation
+	if l.err = clean(k, dev); l.err != nil {
+		l.err = fmt.Errorf("before mounting: %w", l.err)
+		return l
+	}
+	log := blockdev.NewLogWrites(k, dev)
+	v := vfs.New(k, mm.Options{})
+	if l.err = v.RegisterFilesystem(btrfs.Type); l.err != nil {
+		return l
+	}
+	if err := v.MountRoot("btrfs", vfs.Source{Name: "crash", Dev: log, KeepDev: true}, mountFlags, mountOptions); err != nil {
+		l.err = fmt.Errorf("mount: %v\n%s", err, dmesg(k))
+		return l
+	}
+	p := v.NewProcess(*vfs.RootCred)
+	l.err = l.list(p)
+	p.Exit()
+	if err := v.Shutdown(); l.err == nil && err != nil {
+		l.err = fmt.Errorf("umount: %w", err)
+	}
+	if w := k.Warnings(); l.err == nil && len(w) > 0 {
+		l.err = fmt.Errorf("warning: %s", w[0])
+	}
+	l.log = log.Entries()
+	l.wrote = slices.ContainsFunc(l.log, func(e blockdev.LogEntry) bool {
+		return e.Op == blockdev.REQ_OP_WRITE || e.Op == blockdev.REQ_OP_DISCARD
+	})
+	if l.err == nil && l.wrote {
+		if l.err = clean(k, dev); l.err != nil {
+			l.err = fmt.Errorf("after mounting: %w", l.err)
+		}
+	}
+	if l.err != nil {
+		l.err = fmt.Errorf("%w\n%s", l.err, dmesg(k))
+	}
+	return l
+}
+
+func dmesg(k *kernel.Kernel) string {
+	lines := k.Dmesg()
+	return strings.Join(lines[max(0, len(lines)-6):], "\n")
+}
+
+// clean runs our check on an image that has seen a crash.
+func clean(k *kernel.Kernel, dev blockdev.Device) error {
+	problems, err := check.Device(k, dev, check.Options{DataCsum: true, Crashed: true})
+	if err != nil {
+		return fmt.Errorf("check: %w", err)
+	}
+	if len(problems) > 0 {
+		return fmt.Errorf("check: %v (%d problems)", problems[0], len(problems))
+	}
+	return nil
+}
+
+// list reads everything that is there.
+func (l *look) list(p *vfs.Process) error {
+	var h maphash.Hash
+	h.SetSeed(hashSeed)
+	if err := l.walk(p, "/", &h); err != nil {
+		return err
+	}
+	l.hash = h.Sum64()
+	return nil
+}
+
+func (l *look) walk(p *vfs.Process, dir string, h *maphash.Hash) error {
+	fd, err := p.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", dir, err)
+	}
+	list, err := p.ReadDir(fd)
+	p.Close(fd)
+	if err != nil {
+		return fmt.Errorf("readdir %s: %w", dir, err)
+	}
+	slices.SortFunc(list, func(a, b vfs.Dirent) int { return strings.Compare(a.Name, b.Name) })
+	for _, d := range list {
+		if d.Name == "." || d.Name == ".." {
+			continue
+		}
+		e := linearizability.RecoveredEntry{Path: path.Join(dir, d.Name)}
+		st, err := p.Lstat(e.Path)
+		if err != nil {
+			return fmt.Errorf("stat %s: %w", e.Path, err)
+		}
+		e.Ino, e.Size = st.Ino, st.Size
+		e.Dir, e.Reg = st.Mode&unix.S_IFMT == unix.S_IFDIR, st.Mode&unix.S_IFMT == unix.S_IFREG
+		fmt.Fprintf(h, "%s %d %d %o %d\n", e.Path, e.Ino, e.Size, st.Mode, st.Nlink)
+		if e.Reg {
+			if e.Data, err = read(p, e.Path, e.Size); err != nil {
+				return fmt.Errorf("reading %s: %w", e.Path, err)
+			}
+			h.Write(e.Data)
+		}
+		l.found.Entries = append(l.found.Entries, e)
+		if e.Dir {
+			if err := l.walk(p, e.Path, h); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// maxRead is how much of a file is compared.
+const maxRead = 16 << 20
+
+func read(p *vfs.Process, name string, size int64) ([]byte, error) {
+	fd, err := p.Open(name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close(fd)
+	b := make([]byte, min(size, maxRead))
+	for n := 0; n < len(b); {
+		m, err := p.Pread(fd, b[n:], int64(n))
+		if err != nil {
+			return nil, err
+		}
+		if m == 0 {
+			return nil, io.ErrUnexpectedEOF
+		}
+		n += m
+	}
+	return b, nil
+}
