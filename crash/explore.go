@@ -276,7 +276,7 @@ func (m *moment) judge(s *state, what string) {
 	c := m.find(s)
 	if c == nil {
 		s.reads = &reads{set: map[uint64]struct{}{}}
-		l := x.examine(s)
+		l := x.examine(s, 1)
 		x.report.Mounted++
 		c = &class{vers: make(map[uint64]uint64, len(s.reads.set)), look: l, moment: x.report.Moments, agrees: true}
 		for b := range s.reads.set {
@@ -386,7 +386,7 @@ func (m *moment) recovery(s *state, l *look) {
 					return
 				}
 				r := t.subset(func(i int) bool { return i >= keep[0] && i < keep[1] })
-				again := m.x.examine(r)
+				again := m.x.examine(r, 2)
 				m.x.report.States++
 				m.x.report.Mounted++
 				err := again.err

@@ -42,8 +42,10 @@ type look struct {
 var hashSeed = maphash.MakeSeed()
 
 // examine mounts a state: check, mount with orphan cleanup, read everything,
-// umount, check again if that wrote.
-func (x *Explorer) examine(s *state) *look {
+// umount, check again if that wrote. crashes is how many there were: a commit does
+// not wait for the second copy of its super block, so each crash may leave that
+// one commit further behind.
+func (x *Explorer) examine(s *state, crashes int) *look {
 	k := kernel.New(kernel.Options{Params: x.o.Params})
 	l := &look{}
 	dev := blockdev.NewOverlay(k, s)
@@ -53,7 +55,7 @@ func (x *Explorer) examine(s *state) *look {
 	var sb disk.Super
 	sb.Decode(super)
 	l.commit = sb.Generation
-	if l.err = clean(k, dev); l.err != nil {
+	if l.err = clean(k, dev, crashes); l.err != nil {
 		l.err = fmt.Errorf("before mounting: %w", l.err)
 		return l
 	}
@@ -80,7 +82,7 @@ func (x *Explorer) examine(s *state) *look {
 		return e.Op == blockdev.REQ_OP_WRITE || e.Op == blockdev.REQ_OP_DISCARD
 	})
 	if l.err == nil && l.wrote {
-		if l.err = clean(k, dev); l.err != nil {
+		if l.err = clean(k, dev, crashes); l.err != nil {
 			l.err = fmt.Errorf("after mounting: %w", l.err)
 		}
 	}
@@ -96,8 +98,8 @@ func dmesg(k *kernel.Kernel) string {
 }
 
 // clean runs our check on an image that has seen a crash.
-func clean(k *kernel.Kernel, dev blockdev.Device) error {
-	problems, err := check.Device(k, dev, check.Options{DataCsum: true, Crashed: true})
+func clean(k *kernel.Kernel, dev blockdev.Device, crashes int) error {
+	problems, err := check.Device(k, dev, check.Options{DataCsum: true, Crashed: true, WriteErrors: crashes > 1})
 	if err != nil {
 		return fmt.Errorf("check: %w", err)
 	}
