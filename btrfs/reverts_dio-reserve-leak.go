@@ -24,7 +24,7 @@ var revertDioReserveLeak = addRevert(&Revert{
 	Commit:  "376cc685cb3b",
 	Title:   "Btrfs: fix the reserved space leak caused by the race between nonlock dio and buffered io",
 	Seed:    "003",
-	Cases:   []string{"btrfs/030"},
+	Cases:   []string{"btrfs/030", "race/002"},
 	Finding: "outstanding extents",
 })
 

@@ -58,6 +58,11 @@ const lateWindow = 1000
 // maxSteps is how long a run may take before it counts as a livelock.
 const maxSteps = 200_000
 
+// invariantEvery is at how many of the explored steps a campaign evaluates
+// invariants: one in so many. What is violated for shorter is seen in another
+// schedule; the shrunk one is run with all of them.
+const invariantEvery = 5
+
 // maxOrders is how many partial orders a campaign remembers; behind that, it
 // counts none.
 const maxOrders = 8 << 20
@@ -83,6 +88,7 @@ type Failure struct {
 	Token    string  `json:"token"`
 	Time     float64 `json:"seconds"` // since the campaign began
 	token    Token
+	every    int // InvariantEvery of the run
 }
 
 // Result is what a campaign has found.
@@ -151,7 +157,7 @@ func (c *campaign) worker(ctx context.Context) {
 		c.fail(err)
 		return
 	}
-	s := sched.NewWith(sched.Options{Strategy: st, Keep: true, Order: true, MaxSteps: c.o.MaxSteps})
+	s := sched.NewWith(sched.Options{Strategy: st, Keep: true, Order: true, MaxSteps: c.o.MaxSteps, InvariantEvery: invariantEvery})
 	defer s.Close()
 	smp, sampled := st.(sampler)
 	for !c.stop.Load() && ctx.Err() == nil {
@@ -234,7 +240,7 @@ func (c *campaign) count(s *sched.Scheduler, thorough bool) {
 // found keeps a finding, after running its schedule twice more.
 func (c *campaign) found(s *sched.Scheduler, number int64, f *Finding) {
 	fail := &Failure{Finding: *f, Program: c.p, Case: c.p.Name(), Strategy: s.Strategy().String(), Number: number, Steps: s.Steps(), Hash: s.Hash(),
-		Time: time.Since(c.start).Seconds()}
+		Time: time.Since(c.start).Seconds(), every: invariantEvery}
 	fail.setToken(Token{c.p.Name(), c.p.Hash(), slices.Clone(s.Switches()), slices.Clone(s.Choices())})
 	if f.Kind != KindLockOrder { // those are made by several schedules together
 		if g := Confirm(c.p, fail); g != nil {
@@ -275,7 +281,7 @@ func (f *Failure) setToken(t Token) {
 func Confirm(p Program, fail *Failure) *Finding {
 	var hashes [2]uint64
 	for i := range hashes {
-		f, s, err := RunToken(p, fail.token, nil)
+		f, s, err := RunToken(p, fail.token, &sched.Options{InvariantEvery: fail.every})
 		if err != nil {
 			return &Finding{Kind: KindCannotReplay, Msg: err.Error()}
 		}

@@ -55,6 +55,7 @@ func NewPrint(trace []sched.Event, t Token) *Print {
 		}
 	}
 	shared := sharedObjects(trace, shown)
+	meet := meetings(trace, shown)
 	open := map[int][]string{} // by task: the functions that its last line stands in
 	for i, e := range trace {
 		if !shown[e.Task] {
@@ -73,7 +74,7 @@ func NewPrint(trace []sched.Event, t Token) *Print {
 		}
 		for d := same; d < len(f); d++ {
 			level := d - base
-			if level < 0 || level >= depthShown && !near {
+			if level < 0 || level >= depthShown && !near && !meet[i] {
 				continue
 			}
 			p.Lines = append(p.Lines, Line{Column: columns[e.Task], Depth: level, Text: f[d].fn + "()", Event: i})
@@ -197,6 +198,28 @@ func fsDepth(f []frame) int {
 	}
 	return len(f)
 }
+
+// meetings are the events on an object whose accesses before or behind them are
+// another task's and conflict with them: where the order of the tasks shows.
+// Spin locks of the whole file system are met everywhere and left out.
+func meetings(trace []sched.Event, shown map[int]bool) map[int]bool {
+	meet := map[int]bool{}
+	last := map[uint32]int{} // by object: the last event
+	for i, e := range trace {
+		if !shown[e.Task] || e.Op.Obj == 0 || noise[e.Op.Class.Name()] {
+			continue
+		}
+		if j, ok := last[e.Op.Obj]; ok && trace[j].Task != e.Task && sched.Conflict(trace[j].Op, e.Op) {
+			meet[i], meet[j] = true, true
+		}
+		last[e.Op.Obj] = i
+	}
+	return meet
+}
+
+// noise are classes of objects that all tasks meet at, whatever they do.
+var noise = map[string]bool{"files_lock": true, "d_lock": true, "s_lru_lock": true, "task end": true, "fs_info->fs_state": true, "task wake-up": true,
+	"space_info->lock": true, "block_rsv->lock": true, "dirty_throttle": true, "lru_lock": true, "free_lock": true}
 
 // opText is an operation as the kernel would write it, "" for what says nothing.
 func opText(op kernel.Op) string {

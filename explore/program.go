@@ -72,7 +72,11 @@ func FromReport(r *kernel.Report) *Finding {
 	if r == nil {
 		return nil
 	}
-	return &Finding{Kind: r.Kind, Msg: r.Msg, Detail: r.Error()}
+	f := &Finding{Kind: r.Kind, Msg: r.Msg}
+	if r.Kind != kernel.ReportInvariant { // there, where tasks are says little
+		f.Detail = r.Error()
+	}
+	return f
 }
 
 // FromWarning makes a finding of a recorded warning.

@@ -28,6 +28,8 @@ const retries = 400
 // Shrink makes a failure small.
 func Shrink(ctx context.Context, fail *Failure, seed uint64) *Shrunk {
 	r := &Shrunk{Failure: fail, Before: len(fail.token.Switches) + len(fail.token.Choices)}
+	fail = r.exact(fail)
+	r.Failure = fail
 	for again := true; again && ctx.Err() == nil; {
 		again = false
 		for _, p := range fail.Program.Smaller() {
@@ -38,7 +40,34 @@ func Shrink(ctx context.Context, fail *Failure, seed uint64) *Shrunk {
 			}
 		}
 	}
-	small := *r.Failure
+	best := r.minimal(ctx, r.Failure)
+	for i := uint64(1); i <= moreStarts && len(best.token.Switches) > fewSwitches && ctx.Err() == nil; i++ {
+		res, err := Run(ctx, best.Program, Options{Seed: seed + i<<32, Schedules: 4 * retries, Thorough: 1})
+		r.Replays += int(res.Schedules)
+		if err != nil || len(res.Failures) == 0 || !res.Failures[0].Same(&best.Finding) {
+			continue
+		}
+		other := r.exact(res.Failures[0])
+		other.Strategy, other.Number, other.Time = best.Strategy, best.Number, best.Time
+		if other = r.minimal(ctx, other); len(other.token.Switches) < len(best.token.Switches) {
+			best = other
+		}
+	}
+	r.Failure = best
+	r.Switches = len(best.token.Switches) + len(best.token.Choices)
+	return r
+}
+
+// A schedule can be one that no leaving out makes simple. While more switches
+// than fewSwitches are left, others that fail are made smaller instead.
+const (
+	moreStarts  = 4
+	fewSwitches = 4
+)
+
+// minimal leaves out of a failure's schedule what it does not need.
+func (r *Shrunk) minimal(ctx context.Context, fail *Failure) *Failure {
+	small := *fail
 	t := small.token
 	fails := func(t Token) bool {
 		r.Replays++
@@ -58,9 +87,23 @@ func Shrink(ctx context.Context, fail *Failure, seed uint64) *Shrunk {
 	if f, s, err := RunToken(small.Program, t, nil); err == nil && f != nil {
 		small.Finding, small.Hash, small.Steps = *f, s.Hash(), s.Steps()
 	}
-	r.Failure = &small
-	r.Switches = len(t.Switches) + len(t.Choices)
-	return r
+	return &small
+}
+
+// exact is a failure as it looks when the invariants are evaluated at each step:
+// it may come earlier, or be another one.
+func (r *Shrunk) exact(fail *Failure) *Failure {
+	if fail.every < 2 {
+		return fail
+	}
+	r.Replays++
+	f, s, err := RunToken(fail.Program, fail.token, nil)
+	if err != nil || f == nil {
+		return fail
+	}
+	out := *fail
+	out.Finding, out.Hash, out.Steps, out.every = *f, s.Hash(), s.Steps(), 0
+	return &out
 }
 
 // failsIn looks for a schedule in which a smaller program fails in the same
@@ -81,10 +124,13 @@ func (r *Shrunk) failsIn(ctx context.Context, p Program, seed uint64) *Failure {
 	}
 	res, err := Run(ctx, p, Options{Seed: seed, Schedules: retries, Thorough: 1})
 	r.Replays += int(res.Schedules)
-	if err != nil || len(res.Failures) == 0 || !res.Failures[0].Same(&was.Finding) {
+	if err != nil || len(res.Failures) == 0 {
 		return nil
 	}
-	out := res.Failures[0]
+	out := r.exact(res.Failures[0])
+	if !out.Same(&was.Finding) {
+		return nil
+	}
 	out.Strategy, out.Number, out.Time = was.Strategy, was.Number, was.Time
 	return out
 }
@@ -108,5 +154,20 @@ func minimize[T any](ctx context.Context, list []T, fails func([]T) bool) []T {
 			size /= 2
 		}
 	}
+	for again := true; again && len(list) <= maxPairs && ctx.Err() == nil; {
+		again = false
+		for i := 0; i < len(list) && !again; i++ {
+			for j := i + 1; j < len(list) && !again; j++ {
+				less := slices.Concat(list[:i], list[i+1:j], list[j+1:])
+				if fails(less) {
+					list, again = less, true
+				}
+			}
+		}
+	}
 	return list
 }
+
+// maxPairs is up to which length pairs are tried: a switch away and the one
+// that comes back often go only together.
+const maxPairs = 24

@@ -23,6 +23,7 @@ var exploreCommand = &command{
 	name: "explore",
 	usage: "[-g GROUP] [--strategy pos|random|sticky|pct|dfs|dpor] [--schedules N] [--preemptions K] [--seed N] [--revert SLUG] [-j N] [--shard I/N] [CASE...]\n" +
 		"       ktest explore --replay TOKEN|FILE [--html FILE] [--perfetto FILE]\n" +
+		"       ktest explore --matrix [--strategy NAME,...] [--seeds N] [SLUG...]\n" +
 		"       ktest explore merge FILE...",
 	short: "run cases in many orders of their jobs' steps; no argument = the race group",
 	run:   runExplore,
@@ -31,7 +32,9 @@ var exploreCommand = &command{
 // exploreFlags are the command's options.
 type exploreFlags struct {
 	group, revert, mount, mkfs, replay, save, html, perfetto, shard, checkpoint string
-	json, raw, external                                                         bool
+	seeds                                                                       int
+	clean                                                                       int64
+	matrix, json, raw, external                                                 bool
 	timeout                                                                     time.Duration
 	o                                                                           explore.Options
 }
@@ -50,6 +53,9 @@ func (x *exploreFlags) define(f *flag.FlagSet) {
 	f.StringVar(&x.checkpoint, "checkpoint", "", "keep in `FILE` how far each case has come, and go on from there")
 	f.DurationVar(&x.timeout, "timeout", 0, "stop each case after `DURATION`")
 	f.BoolVar(&x.o.KeepGoing, "keep-going", false, "look for further findings after the first")
+	f.BoolVar(&x.matrix, "matrix", false, "each historical commit taken back and applied; the arguments are slugs")
+	f.IntVar(&x.seeds, "seeds", 1, "--matrix: look for each defect with `N` seeds")
+	f.Int64Var(&x.clean, "clean", 1000, "--matrix: `N` schedules with the commit applied")
 	f.BoolVar(&x.raw, "no-shrink", false, "do not make failures smaller")
 	f.StringVar(&x.save, "save", ".", "write failures to `DIR` (empty: nowhere)")
 	f.StringVar(&x.html, "html", "", "with --replay: write a page to step through the schedule")
@@ -86,6 +92,9 @@ func runExplore(ctx context.Context, c *command, args []string) error {
 		if n, _ := fmt.Sscanf(x.shard, "%d/%d", &x.o.Shard, &x.o.Shards); n != 2 || x.o.Shards < 1 || x.o.Shard < 0 || x.o.Shard >= x.o.Shards {
 			return usagef("--shard wants I/N with 0 <= I < N, not %q", x.shard)
 		}
+	}
+	if x.matrix {
+		return x.runMatrix(ctx, names)
 	}
 	if x.o.Schedules == 0 && !explore.Exhaustive(x.o.Strategy) {
 		x.o.Schedules = 2000
@@ -323,6 +332,41 @@ func (x *exploreFlags) runReplay() error {
 	fmt.Print((&explore.Shrunk{Failure: fail, Before: len(t.Switches), Switches: len(t.Switches)}).Report())
 	fmt.Printf("    %d steps, trace %016x\n", s.Steps(), s.Hash())
 	return errFound
+}
+
+// runMatrix proves each historical commit.
+func (x *exploreFlags) runMatrix(ctx context.Context, slugs []string) error {
+	begin := time.Now()
+	if !x.json {
+		fmt.Println(xfstests.MatrixHead)
+	}
+	problems := 0
+	rows, err := xfstests.Matrix(ctx, xfstests.Builtin(), slugs, xfstests.MatrixOptions{Strategies: strings.Split(x.o.Strategy, ","), Seeds: x.seeds, Schedules: x.o.Schedules,
+		Clean: x.clean, Workers: x.o.Workers, Depth: x.o.Depth, Progress: func(r xfstests.MatrixRow) {
+			if !r.OK() {
+				problems++
+			}
+			if x.json {
+				if line, err := json.Marshal(r); err == nil {
+					fmt.Printf("%s\n", line)
+				}
+				return
+			}
+			fmt.Println(r)
+		}})
+	if err != nil {
+		return err
+	}
+	if len(rows) == 0 {
+		return usagef("no commit of that name")
+	}
+	if !x.json {
+		fmt.Printf("matrix:  %d rows, %d problems in %.1fs\n", len(rows), problems, time.Since(begin).Seconds())
+	}
+	if problems > 0 {
+		return errFound
+	}
+	return nil
 }
 
 // exploreMerge joins the JSON lines of shards.

@@ -180,7 +180,7 @@ func (s *Scheduler) pick() *Task {
 			s.goOff()
 			continue
 		}
-		if !raceMode && s.explore && s.o.Invariant != nil && !s.holds() {
+		if !raceMode && s.explore && s.o.Invariant != nil && (s.o.InvariantEvery < 2 || s.look%s.o.InvariantEvery == 0) && !s.holds() {
 			break
 		}
 		if s.steps++; s.steps > s.o.MaxSteps {

@@ -29,10 +29,12 @@ type Options struct {
 	Order bool
 	// Keep keeps coroutines from run to run; Close ends them.
 	Keep bool
-	// Invariant is checked at each step. It obeys the rules of wait
-	// conditions, and is skipped while a spin lock it needs is held. It reads
-	// what tasks own, so a build with the race detector does not call it.
-	Invariant func() error
+	// Invariant is checked at each step that is explored, or each one in
+	// InvariantEvery. It obeys the rules of wait conditions, and is skipped
+	// while a spin lock it needs is held. It reads what tasks own, so a build
+	// with the race detector does not call it.
+	Invariant      func() error
+	InvariantEvery int
 }
 
 // stepTime is what a step costs in virtual time.

@@ -135,14 +135,13 @@ func (sh *Shell) background(s *syntax.Stmt) {
 	if !redirectsStdin(s) {
 		sub.setFd(0, &openFile{File: null{}, refs: 1})
 	}
-	var text strings.Builder
 	fore := *s
 	fore.Background = false
 	if paren, ok := fore.Cmd.(*syntax.Subshell); ok { // the job is the subshell
 		fore.Cmd = &syntax.Block{Lbrace: paren.Lparen, Rbrace: paren.Rparen, Stmts: paren.Stmts}
 	}
-	_ = syntax.NewPrinter(syntax.SingleLine(true)).Print(&text, &fore) // only for `jobs`
-	j := &job{pid: sub.proc.pid, proc: sub.proc, text: text.String()}
+	text := sh.shared.cache.text(s, &fore)
+	j := &job{pid: sub.proc.pid, proc: sub.proc, text: text}
 	sh.jobs[j.pid] = j
 	sh.shared.mu.Lock()
 	sh.shared.table[j.pid] = j
@@ -150,7 +149,7 @@ func (sh *Shell) background(s *syntax.Stmt) {
 	if sh.shared.onJob != nil {
 		sh.shared.onJob(true)
 	}
-	j.done = sh.World.Spawn(text.String(), func() {
+	j.done = sh.World.Spawn(text, func() {
 		sub.stmt(&fore)
 		sub.interrupted() // a signal that ended its last command
 		j.finish(sub.finish())

@@ -107,6 +107,7 @@ type shared struct {
 type Cache struct {
 	mu    sync.Mutex
 	files map[string]*syntax.File
+	texts map[*syntax.Stmt]string // of jobs
 }
 
 // Options describe a new shell.
@@ -203,6 +204,24 @@ func (c *Cache) parse(name, src string) (*syntax.File, error) {
 	}
 	c.files[name+"\x00"+src] = f
 	return f, nil
+}
+
+// text returns the text of a job, the statement s in the foreground, as `jobs`
+// shows it.
+func (c *Cache) text(s, fore *syntax.Stmt) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t, ok := c.texts[s]
+	if !ok {
+		var b strings.Builder
+		_ = syntax.NewPrinter(syntax.SingleLine(true)).Print(&b, fore) // into memory
+		t = b.String()
+		if c.texts == nil || len(c.texts) > 4000 {
+			c.texts = map[*syntax.Stmt]string{}
+		}
+		c.texts[s] = t
+	}
+	return t
 }
 
 // Run runs a script to its end, its EXIT trap and jobs of its own included, and returns the exit status.

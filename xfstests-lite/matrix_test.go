@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package xfstests
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"kbtrfs/btrfs"
+)
+
+// Each historical commit that has a case to explore is caught by it when it is
+// taken back, and the case is clean when it is applied. This is the proof of
+// the invariants and leak detectors, too: a revert that nothing catches fails.
+func TestMatrix(t *testing.T) {
+	for _, r := range btrfs.Reverts {
+		t.Run(r.Slug, func(t *testing.T) {
+			rows, err := Matrix(context.Background(), Builtin(), []string{r.Slug}, MatrixOptions{Schedules: 4000, Clean: schedules(60), Workers: 2})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, row := range rows {
+				t.Log(row)
+				switch {
+				case row.Case == "" || row.Found == 0 && !strings.HasPrefix(row.Problem, "not found"):
+					t.Skipf("%s: %s", row.Slug, row.Problem)
+				case !row.OK():
+					t.Errorf("%s: %s", row.Slug, row.Problem)
+				case row.Switches > 4 && r.Slug == "dio-reserve-leak":
+					t.Errorf("%s: shrunk to %d forced switches, more than 4", row.Slug, row.Switches)
+				}
+			}
+		})
+	}
+}
