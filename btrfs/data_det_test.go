@@ -30,6 +30,7 @@ type detCase struct {
 
 	revert  string // commits that are taken back
 	options string // of the mount
+	threads bool   // the tasks share their memory
 }
 
 func letters(c byte, n int) []byte { return bytes.Repeat([]byte{c}, n) }
@@ -255,7 +256,11 @@ func runDet(snapshot *blockdev.Snapshot, c *detCase, seed uint64) error {
 		var all kernel.Completion
 		all.Init(k.Class("test: all tasks"))
 		for i, fn := range c.tasks {
-			child := p.Fork()
+			fork := p.Fork
+			if c.threads {
+				fork = p.Thread
+			}
+			child := fork()
 			tasks = append(tasks, k.Go(fmt.Sprintf("task%d", i), func(*kernel.Task) {
 				note(fn(child))
 				child.Exit()
@@ -304,7 +309,7 @@ func runDet(snapshot *blockdev.Snapshot, c *detCase, seed uint64) error {
 		note(v.Shutdown())
 	})
 	if err != nil {
-		return err
+		fail = err
 	}
 	for _, w := range k.Warnings() {
 		note(fmt.Errorf("WARN: %v", w))

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"math/rand"
 	"os"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"kbtrfs/blockdev"
+	"kbtrfs/btrfs"
 	"kbtrfs/btrfs/mkfs"
 	"kbtrfs/btrfs/oracle"
 	"kbtrfs/kernel"
@@ -249,26 +251,162 @@ var directCases = []detCase{
 	},
 }
 
-// Scenes of direct I/O beside everything else under many interleavings.
-func TestDirectInterleavings(t *testing.T) {
+// detSeeds is the range of seeds that a test runs: KTEST_SEEDS=first-last, or
+// the first of them.
+func detSeeds(seeds uint64) (first, last uint64) {
+	first, last = 1, seeds
+	if testing.Short() {
+		last = 5
+	}
+	fmt.Sscanf(os.Getenv("KTEST_SEEDS"), "%d-%d", &first, &last)
+	return first, last
+}
+
+// detBase is a tiny file system that scenes begin with.
+func detBase(t *testing.T) *blockdev.Snapshot {
+	t.Helper()
 	base := kernel.New(kernel.Options{Seed: 1})
 	mem := blockdev.NewMem(base, 16<<20)
 	if err := mkfs.Make(base, mem, mkfs.Options{NodeSize: 4096, MetaProfile: "single", AllowTiny: true}); err != nil {
 		t.Fatal(err)
 	}
-	snapshot := mem.Freeze()
-	first, seeds := uint64(1), uint64(30)
-	if testing.Short() {
-		seeds = 5
-	}
-	fmt.Sscanf(os.Getenv("KTEST_SEEDS"), "%d-%d", &first, &seeds)
+	return mem.Freeze()
+}
+
+// Scenes of direct I/O beside everything else under many interleavings.
+func TestDirectInterleavings(t *testing.T) {
+	snapshot := detBase(t)
+	first, last := detSeeds(15)
 	for _, c := range directCases {
 		t.Run(c.name, func(t *testing.T) {
-			for seed := first; seed <= seeds; seed++ {
+			for seed := first; seed <= last; seed++ {
 				if err := runDet(snapshot, &c, seed); err != nil {
 					t.Fatalf("seed %d: %v", seed, err)
 				}
 			}
+		})
+	}
+}
+
+// The scenes of historical commits. Taken back, a commit must be caught by one
+// of the laws; applied, nothing may be found in many more schedules.
+var seedCases = []struct {
+	slug    string
+	finding []string // each of them is a name of what goes wrong
+	most    uint64   // schedules until it is found
+	scene   detCase
+}{
+	{
+		slug:    "dio-reserve-leak",
+		finding: []string{"is somebody's", "are somebody's", "a dirty page will be written", "outstanding extents"},
+		most:    400,
+		scene:   compressedScene,
+	},
+	{
+		slug:    "dio-buffered-read",
+		finding: []string{"is somebody's", "are somebody's", "a dirty page will be written", "outstanding extents"},
+		most:    100,
+		scene:   compressedScene,
+	},
+	{
+		slug:    "dont-clean-dirty-pages",
+		finding: []string{"lost"},
+		most:    2000,
+		scene:   faultScene,
+	},
+}
+
+// compressedScene: two writers of one block of a compressed extent. The direct
+// one has to turn to the page cache.
+var compressedScene = detCase{
+	name:    "direct write beside buffered write of a compressed extent",
+	options: "compress",
+	setup:   blocksOf("aa"),
+	tasks: []func(p *vfs.Process) error{
+		func(p *vfs.Process) error { return pwriteDirect(p, letters('b', 4096), 0) },
+		func(p *vfs.Process) error { return pwriteAll(p, "/f", letters('c', 4096), 0) },
+	},
+	after: oneOf("bc", "a"),
+}
+
+// userAddr is where faultScene maps the memory that a write comes from.
+const userAddr = 0x100000000
+
+// faultScene: a write whose memory goes away after it was faulted in, into a
+// page that an earlier write has left dirty, beside somebody who drops caches.
+var faultScene = detCase{
+	name: "write from memory that goes away",
+	setup: func(p *vfs.Process) error {
+		if err := blocksOf("a")(p); err != nil {
+			return err
+		}
+		_, err := p.Mmap(userAddr, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED, -1, 0)
+		return err
+	},
+	tasks: []func(p *vfs.Process) error{
+		func(p *vfs.Process) error {
+			return withFile(p, func(fd int) error {
+				if n, err := p.Pwrite(fd, letters('b', 100), 0); err != nil || n != 100 {
+					return fmt.Errorf("pwrite: %d, %v", n, err)
+				}
+				if n, err := p.PwriteUser(fd, 200, mm.UserSeg{Addr: userAddr, Len: 100}); err != nil || n != 100 {
+					return fmt.Errorf("pwrite from user memory: %d, %v", n, err)
+				}
+				return nil
+			})
+		},
+		func(p *vfs.Process) error {
+			return withFile(p, func(fd int) error {
+				if err := p.Madvise(userAddr, 4096, unix.MADV_DONTNEED); err != nil {
+					return err
+				}
+				return p.Fadvise(fd, 0, 0, unix.FADV_DONTNEED)
+			})
+		},
+	},
+	after: func(data []byte) error {
+		want := append(letters('b', 100), letters('a', 100)...)
+		want = append(append(want, make([]byte, 100)...), letters('a', 4096-300)...)
+		if !bytes.Equal(data, want) {
+			return fmt.Errorf("written data are lost: %q...%q", data[:1], data[200:201])
+		}
+		return nil
+	},
+	threads: true,
+}
+
+func TestDirectSeeds(t *testing.T) {
+	snapshot := detBase(t)
+	for _, c := range seedCases {
+		t.Run(c.slug, func(t *testing.T) {
+			first, last := detSeeds(100)
+			scene := c.scene
+			for seed := first; seed <= last; seed++ {
+				if err := runDet(snapshot, &scene, seed); err != nil {
+					t.Fatalf("applied, seed %d: %v", seed, err)
+				}
+			}
+			if testing.Short() {
+				return
+			}
+			scene.revert = c.slug
+			for seed := uint64(1); seed <= c.most; seed++ {
+				err := runDet(snapshot, &scene, seed)
+				if err == nil {
+					continue
+				}
+				named := false
+				for _, name := range c.finding {
+					named = named || strings.Contains(err.Error(), name)
+				}
+				if !named || !strings.Contains(err.Error(), btrfs.FindRevert(c.slug).Commit) {
+					t.Fatalf("reverted, seed %d: not one of %q, or not the commit in the log: %v", seed, c.finding, err)
+				}
+				line, _, _ := strings.Cut(err.Error(), "\n")
+				t.Logf("reverted: found with seed %d: %s", seed, line)
+				return
+			}
+			t.Errorf("reverted: not found in %d schedules", c.most)
 		})
 	}
 }

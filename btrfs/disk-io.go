@@ -807,6 +807,11 @@ func (fsInfo *FsInfo) openCtree() (err error) {
 		fsInfo.err("%v", err)
 		return unix.EINVAL
 	}
+	for _, r := range Reverts {
+		if fsInfo.reverted(r) {
+			fsInfo.warn("without commit %s (\"%s\")", r.Commit, r.Title)
+		}
+	}
 	fsInfo.initFsInfo()
 	fsInfo.treeRoot = fsInfo.allocRoot(disk.BTRFS_ROOT_TREE_OBJECTID)
 	fsInfo.chunkRoot = fsInfo.allocRoot(disk.BTRFS_CHUNK_TREE_OBJECTID)

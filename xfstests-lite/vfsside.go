@@ -340,5 +340,6 @@ func (h *vfsFile) SyncRange(off, length int64, flags int) error {
 	return h.fs.p.SyncFileRange(h.fd, off, length, flags)
 }
 
-// Advise accepts all advice and follows none.
-func (h *vfsFile) Advise(off, length int64, advice int) error { return nil }
+func (h *vfsFile) Advise(off, length int64, advice int) error {
+	return h.fs.p.Fadvise(h.fd, off, length, advice)
+}
