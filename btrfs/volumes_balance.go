@@ -237,12 +237,20 @@ func (fsInfo *FsInfo) balanceRaw(bctl *BalanceControl) error {
 		}
 	}
 	enospc := 0
+	reserved := false
 	for _, m := range chunks {
 		bctl.Considered++
 		if !fsInfo.shouldBalanceChunk(bctl, m) {
 			continue
 		}
-		err := fsInfo.relocateChunk(m.start)
+		var err error
+		if !reserved && m.typ&disk.BTRFS_BLOCK_GROUP_DATA != 0 {
+			reserved = true
+			err = fsInfo.mayAllocDataChunk()
+		}
+		if err == nil {
+			err = fsInfo.relocateChunk(m.start)
+		}
 		switch err {
 		case nil:
 			bctl.Completed++
@@ -258,6 +266,29 @@ func (fsInfo *FsInfo) balanceRaw(bctl *BalanceControl) error {
 		return unix.ENOSPC
 	}
 	return nil
+}
+
+// mayAllocDataChunk makes a data chunk if no data are left: with the last one
+// the profile of data would be forgotten.
+//
+//kernel:fs/btrfs/volumes.c btrfs_may_alloc_data_chunk
+func (fsInfo *FsInfo) mayAllocDataChunk() error {
+	spaceInfo := fsInfo.dataSinfo
+	spaceInfo.lock.Lock()
+	used := spaceInfo.bytesUsed
+	spaceInfo.lock.Unlock()
+	if used > 0 {
+		return nil
+	}
+	trans, err := fsInfo.extentRoot.JoinTransaction()
+	if err != nil {
+		return err
+	}
+	err = trans.chunkAlloc(spaceInfo, fsInfo.getAllocProfile(spaceInfo.flags), CHUNK_ALLOC_FORCE)
+	if eerr := trans.End(); err == nil {
+		err = eerr
+	}
+	return err
 }
 
 // describe is how the log names a balance.

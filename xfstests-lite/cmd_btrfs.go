@@ -212,6 +212,16 @@ func cmdBtrfs(c *call) int {
 			return c.fail("sync: %s", errText(err))
 		}
 		return 0
+	case short(word(0), "balance") && word(1) != "":
+		return cmdBtrfsBalance(c, args[1:])
+	case short(word(0), "scrub") && len(word(0)) > 1 && word(1) != "":
+		return cmdBtrfsScrub(c, args[1:])
+	case short(word(0), "filesystem") && word(1) != "" && strings.HasPrefix("resize", word(1)):
+		return cmdBtrfsResize(c, args[2:])
+	case short(word(0), "filesystem") && word(1) == "df":
+		return cmdBtrfsDf(c, args[2:])
+	case short(word(0), "filesystem") && word(1) != "" && strings.HasPrefix("usage", word(1)):
+		return cmdBtrfsUsage(c, args[2:])
 	case short(word(0), "inspect-internal") && word(1) != "" && (strings.HasPrefix("dump-super", word(1)) || strings.HasPrefix("dump-tree", word(1))):
 		last := args[len(args)-1]
 		d := c.p.s.m.device(last)

@@ -24,7 +24,7 @@ func newMountCommands() map[string]command {
 		"losetup": cmdElsewhere, "rmmod": cmdElsewhere, "insmod": cmdElsewhere, "swapon": cmdElsewhere, "swapoff": cmdElsewhere, "mkswap": cmdElsewhere, "systemctl": cmdElsewhere,
 		"fsfreeze": cmdElsewhere, "fio": cmdElsewhere, "cryptsetup": cmdElsewhere, "lvm": cmdElsewhere, "useradd": cmdElsewhere, "groupadd": cmdElsewhere, "su": cmdElsewhere,
 		"quota": cmdElsewhere, "quotaon": cmdElsewhere, "quotacheck": cmdElsewhere, "xfs_quota": cmdElsewhere, "setcap": cmdElsewhere, "getcap": cmdElsewhere, "chacl": cmdElsewhere,
-		"setfacl": cmdElsewhere, "getfacl": cmdElsewhere, "filefrag": cmdElsewhere, "lsof": cmdElsewhere, "fuser": cmdElsewhere, "btrfstune": cmdElsewhere, "btrfs-image": cmdElsewhere, "btrfs-convert": cmdElsewhere,
+		"setfacl": cmdElsewhere, "getfacl": cmdElsewhere, "lsof": cmdElsewhere, "fuser": cmdElsewhere, "btrfstune": cmdElsewhere, "btrfs-image": cmdElsewhere, "btrfs-convert": cmdElsewhere,
 		"mkfs.ext4": cmdElsewhere, "mkfs.xfs": cmdElsewhere, "e2fsck": cmdElsewhere, "tune2fs": cmdElsewhere, "duperemove": cmdElsewhere, "fsverity": cmdElsewhere, "flock": cmdElsewhere, "setpriv": cmdElsewhere, "unshare": cmdElsewhere,
 		"reboot": cmdElsewhere, "shutdown": cmdElsewhere, "attr": cmdElsewhere, "xfs_db": cmdElsewhere, "fusermount": cmdElsewhere, "parted": cmdElsewhere, "sfdisk": cmdElsewhere,
 	}

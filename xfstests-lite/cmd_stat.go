@@ -12,7 +12,7 @@ import (
 
 // infoCommands tell about files and file systems.
 var infoCommands = map[string]command{
-	"ls": cmdLs, "dir": cmdLs, "stat": cmdStat, "df": cmdDf, "du": cmdDu, "readlink": cmdReadlink, "realpath": cmdReadlink, "find": cmdFind,
+	"ls": cmdLs, "dir": cmdLs, "stat": cmdStat, "df": cmdDf, "du": cmdDu, "filefrag": cmdFilefrag, "readlink": cmdReadlink, "realpath": cmdReadlink, "find": cmdFind,
 }
 
 // modeString is the first column of ls -l.
