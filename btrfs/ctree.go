@@ -95,8 +95,8 @@ type Root struct {
 
 	rootItemLock     kernel.SpinMutex // rootItem.Flags, outside of a commit
 	anonDev          uint64           // st_dev of the subvolume's files
-	snapshotLock     DrewLock         // snapshots (readers) against writes that count on NOCOW (writers)
-	snapshotForceCow kernel.AtomicInt32
+	snapshotLock     DrewLock         // snapshots against buffered writes that count on NOCOW
+	snapshotForceCow DrewLock         // snapshots past their flush against writes in place that have no ordered extent yet
 
 	// Inodes and their data, owned by inode.go and ordered-data.go.
 	inodeLock         kernel.SpinMutex

@@ -138,6 +138,11 @@ func (inode *Inode) nocowExtentDirect(start, length uint64) (m dioMap, ok bool, 
 	}
 	length = min(length, extentEnd-start)
 	force := inode.flags.Load()&disk.BTRFS_INODE_NODATACOW != 0
+	// A snapshot that comes later waits for the ordered extent.
+	if !inode.root.snapshotForceCow.TryWriteLock() {
+		return m, false, nil
+	}
+	defer inode.root.snapshotForceCow.WriteUnlock()
 	if ok, err = inode.canNocowFileExtent(&key, &fi, start, length, force); err != nil || !ok {
 		return m, false, err
 	}

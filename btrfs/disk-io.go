@@ -375,7 +375,8 @@ func (fsInfo *FsInfo) allocRoot(objectid uint64) *Root {
 	root.dirtyEntry.Init(root)
 	root.rootEntry.Init(root)
 	root.rootItemLock.Init(k.Class("root->root_item_lock"))
-	root.snapshotLock.init(k)
+	root.snapshotLock.init(k, "snapshot_lock")
+	root.snapshotForceCow.init(k, "snapshot_force_cow")
 	root.delallocRoot.Init(root)
 	root.orderedRoot.Init(root)
 	return root

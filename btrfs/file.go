@@ -575,20 +575,31 @@ func (inode *Inode) lockAndCleanupExtent(pages []*mm.Page, pos int64, cached **E
 }
 
 // checkCanNocow reports how many of the bytes from pos on can be written when
-// there is no data space left, because they are preallocated or NODATACOW.
+// there is no data space left, because they are preallocated or NODATACOW. If
+// there are any, no snapshot is taken until checkNocowUnlock: by then the data
+// has to be delalloc, which a snapshot writes first.
 //
 //kernel:fs/btrfs/file.c btrfs_check_nocow_lock
 func (inode *Inode) checkCanNocow(pos, writeBytes uint64) (uint64, error) {
+	if !inode.root.snapshotLock.TryWriteLock() {
+		return 0, nil
+	}
 	start := alignDown(pos, pageSize)
 	end := alignUp(pos+writeBytes, pageSize) - 1
 	inode.lockAndFlushOrderedRange(start, end)
 	n, err := inode.canNocowExtent(start, end-start+1)
 	inode.ioTree.UnlockExtent(start, end)
 	if err != nil || n <= pos-start {
+		inode.checkNocowUnlock()
 		return 0, err
 	}
 	return min(writeBytes, n-(pos-start)), nil
 }
+
+// checkNocowUnlock ends what checkCanNocow began.
+//
+//kernel:fs/btrfs/file.c btrfs_check_nocow_unlock
+func (inode *Inode) checkNocowUnlock() { inode.root.snapshotLock.WriteUnlock() }
 
 // bufferedWrite writes through the page cache, i_mutex held.
 //
@@ -602,6 +613,14 @@ func (inode *Inode) bufferedWrite(i *mm.IovIter, pos int64) (written int, err er
 	}()
 	forceUptodate := false
 	maxPages := bufferedWriteMax
+	nocowLocked := false
+	nocowUnlock := func() {
+		if nocowLocked {
+			nocowLocked = false
+			inode.checkNocowUnlock()
+		}
+	}
+	defer nocowUnlock()
 
 	for i.Count() > 0 {
 		offset := int(pos % pageSize)
@@ -622,7 +641,7 @@ func (inode *Inode) bufferedWrite(i *mm.IovIter, pos int64) (written int, err er
 				break
 			}
 			if n > 0 {
-				noReserve = true
+				noReserve, nocowLocked = true, true
 				writeBytes = int(n)
 				numPages = (writeBytes + offset + pageSize - 1) >> pageShift
 				reserveBytes = uint64(numPages) << pageShift
@@ -689,6 +708,7 @@ func (inode *Inode) bufferedWrite(i *mm.IovIter, pos int64) (written int, err er
 			inode.ioTree.UnlockExtentCached(lockStart, lockEnd, cached)
 		}
 		dropPages(pages)
+		nocowUnlock()
 
 		mm.BalanceDirtyPagesRatelimited(inode.Mapping)
 		if dirty < int(fsInfo.nodesize>>pageShift)+1 {

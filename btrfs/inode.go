@@ -394,7 +394,15 @@ func (inode *Inode) runDelallocNocow(lockedPage *mm.Page, start, end uint64, for
 			continue
 		}
 		numBytes := min(end+1, extentEnd) - cur
-		nocow, err := inode.canNocowFileExtent(&key, &fi, cur, numBytes, force)
+		// Until the ordered extent tells of it, no snapshot may be taken that
+		// shares what is going to be written over.
+		locked := inode.root.snapshotForceCow.TryWriteLock()
+		nocow := false
+		if locked {
+			if nocow, err = inode.canNocowFileExtent(&key, &fi, cur, numBytes, force); !nocow {
+				inode.root.snapshotForceCow.WriteUnlock()
+			}
+		}
 		if err != nil {
 			return fail(err)
 		}
@@ -407,6 +415,7 @@ func (inode *Inode) runDelallocNocow(lockedPage *mm.Page, start, end uint64, for
 			_, _, err := inode.cowFileRange(lockedPage, cowStart, cur-1)
 			cowStart = noOffset
 			if err != nil {
+				inode.root.snapshotForceCow.WriteUnlock()
 				return fail(err)
 			}
 		}
@@ -435,6 +444,7 @@ func (inode *Inode) runDelallocNocow(lockedPage *mm.Page, start, end uint64, for
 		}
 		inode.AddOrderedExtent(cur, diskBytenr, numBytes, numBytes, typ, disk.BTRFS_COMPRESS_NONE)
 		blockGroup.decNocowWriters()
+		inode.root.snapshotForceCow.WriteUnlock()
 		inode.extentClearUnlockDelalloc(cur, cur+numBytes-1, lockedPage, EXTENT_LOCKED|EXTENT_DELALLOC, PAGE_UNLOCK|PAGE_SET_PRIVATE2)
 		cur += numBytes
 	}
@@ -1041,6 +1051,9 @@ func (inode *Inode) truncatePage(from, length uint64, front bool) error {
 		if nerr != nil {
 			return nerr
 		}
+		if n > 0 {
+			defer inode.checkNocowUnlock()
+		}
 		if n >= pageSize {
 			onlyReleaseMetadata = true
 			err = nil
@@ -1201,6 +1214,10 @@ func (inode *Inode) setsize(newsize int64) error {
 	root := inode.root
 	oldsize := inode.ISize()
 	if newsize > oldsize {
+		// Not while a snapshot is taken: one that shows the new size shows all
+		// that was written before.
+		root.snapshotLock.WriteLock()
+		defer root.snapshotLock.WriteUnlock()
 		mm.TruncatePagecache(inode.Mapping, newsize)
 		if err := inode.contExpand(uint64(oldsize), uint64(newsize)); err != nil {
 			return err

@@ -554,9 +554,10 @@ func (root *Root) mksnapshot(file *vfs.File, a *VolArgs) error {
 		return err
 	}
 	// What was on its way goes in place as it was promised; from here on nothing
-	// does, because the snapshot will share it.
-	root.snapshotForceCow.Add(1)
-	defer root.snapshotForceCow.Add(-1)
+	// does, because the snapshot will share it. Who has decided for it already
+	// has told so with an ordered extent when the lock is ours.
+	root.snapshotForceCow.ReadLock()
+	defer root.snapshotForceCow.ReadUnlock()
 	root.WaitOrderedExtents(-1)
 	return mksubvol(file, a, root)
 }
