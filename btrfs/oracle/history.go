@@ -463,11 +463,11 @@ func Diff(a, b []string) string {
 
 // Shrink drops operations from a failing history for as long as it still fails
 // (ddmin), at most budget runs.
-func Shrink(ops []Op, budget int, fails func([]Op) bool) []Op {
+func Shrink[T any](ops []T, budget int, fails func([]T) bool) []T {
 	for chunk := len(ops) / 2; chunk >= 1; {
 		shorter := false
 		for at := 0; at < len(ops) && budget > 0; {
-			try := append(append([]Op(nil), ops[:at]...), ops[min(at+chunk, len(ops)):]...)
+			try := append(append([]T(nil), ops[:at]...), ops[min(at+chunk, len(ops)):]...)
 			budget--
 			if fails(try) {
 				ops, shorter = try, true
