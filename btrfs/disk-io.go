@@ -522,6 +522,11 @@ func (fsInfo *FsInfo) getRootRef(objectid uint64, checkRef bool) (*Root, error) 
 		if found {
 			root.state.Set(BTRFS_ROOT_ORPHAN_ITEM_INSERTED)
 		}
+		// Now, so that what is deleted from here on keeps its number.
+		if err := root.InitRootFreeObjectid(); err != nil {
+			root.freeExtentBuffers()
+			return nil, err
+		}
 	}
 	if root.Objectid() != disk.BTRFS_TREE_RELOC_OBJECTID {
 		root.state.Set(BTRFS_ROOT_SHAREABLE)
@@ -897,6 +902,10 @@ func (fsInfo *FsInfo) openCtree() (err error) {
 		return err
 	}
 	fsInfo.treeRoot.state.Set(BTRFS_ROOT_TRACK_DIRTY)
+	// A subvolume that is dropped now must not share its number with a new one.
+	if err := fsInfo.treeRoot.InitRootFreeObjectid(); err != nil {
+		return err
+	}
 	if err := fsInfo.readRoots(); err != nil {
 		return err
 	}

@@ -429,11 +429,14 @@ func (dir *Inode) createSubvolRoot(trans *TransHandle, objectid uint64) (*Root, 
 //kernel:none btrfs_new_subvol_inode and the subvol cases of btrfs_create_new_inode
 func (root *Root) newSubvolInode(trans *TransHandle, cred *vfs.Cred, umask uint32) (*Inode, error) {
 	fsInfo := root.fsInfo
+	ino, err := root.GetFreeObjectid() // the first there is
+	if err != nil {
+		return nil, err
+	}
 	vi := fsInfo.sb.NewInode()
 	if vi == nil {
 		return nil, unix.ENOMEM
 	}
-	const ino = disk.BTRFS_FIRST_FREE_OBJECTID
 	inode := I(vi)
 	inode.root = root
 	inode.Ino = ino
