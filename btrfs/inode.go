@@ -421,6 +421,7 @@ func (inode *Inode) runDelallocNocow(lockedPage *mm.Page, start, end uint64, for
 		}
 		blockGroup := inode.root.fsInfo.incNocowWriters(fi.DiskBytenr)
 		if blockGroup == nil {
+			inode.root.snapshotForceCow.WriteUnlock()
 			cowStart = cur
 			cur = extentEnd
 			continue
