@@ -79,7 +79,9 @@ func TestBreakages(t *testing.T) {
 	}
 	for _, c := range breakages {
 		t.Run(c.name, func(t *testing.T) {
-			wrap := func(k *kernel.Kernel, dev blockdev.Device) blockdev.Device { return &meddler{Device: dev, meddle: c.meddle} }
+			wrap := func(k *kernel.Kernel, dev blockdev.Device) blockdev.Device {
+				return &meddler{Device: dev, meddle: c.meddle}
+			}
 			oracle, states := "", ""
 			n := 0
 			for w := range Workloads(1) {
