@@ -210,6 +210,7 @@ type liveClient struct {
 	files   []int // descriptors
 	direct  []int
 	logs    []int
+	maps    []uint64 // addresses of the files
 	missing []string
 	failure error
 }
@@ -228,6 +229,9 @@ func (l *liveClient) run() error {
 		l.files = append(l.files, fd)
 		if fd, err = l.Open(l.r.file(i), unix.O_RDWR|unix.O_DIRECT, 0); err == nil {
 			l.direct = append(l.direct, fd)
+		}
+		if at, err := l.Mmap(0, uint64(mix.Pages)*pageSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED, l.files[i], 0); err == nil {
+			l.maps = append(l.maps, at)
 		}
 	}
 	for i := range mix.Logs {
@@ -314,6 +318,22 @@ func (l *liveClient) transfer(fds []int, write bool) bool {
 	}
 	_, err := l.Pread(fds[f], l.buf[:n], off)
 	return l.expect("pread", err)
+}
+
+// mapped loads or stores the 8 bytes that stand for a cell.
+func (l *liveClient) mapped(write bool) bool {
+	if len(l.maps) < len(l.files) {
+		return true
+	}
+	cell := l.r.o.Mix.Cell
+	f, off, _ := l.place(cell)
+	addr := l.maps[f] + uint64(off)
+	if write {
+		l.tag++
+		binary.LittleEndian.PutUint64(l.buf, l.tag)
+		return l.expect("store", l.Store(addr, l.buf[:8]))
+	}
+	return l.expect("load", l.Load(addr, l.buf[:8]))
 }
 
 func (l *liveClient) log() int { return l.logs[l.rand.IntN(len(l.logs))] }

@@ -35,6 +35,8 @@ var mixOps = []struct {
 	{"pwrite", 16, func(l *liveClient) bool { return l.transfer(l.files, true) }},
 	{"dread", 4, func(l *liveClient) bool { return l.transfer(l.direct, false) }},
 	{"dwrite", 4, func(l *liveClient) bool { return l.transfer(l.direct, true) }},
+	{"mload", 8, func(l *liveClient) bool { return l.mapped(false) }},
+	{"mstore", 6, func(l *liveClient) bool { return l.mapped(true) }},
 	{"append", 6, (*liveClient).appendLog},
 	{"readlog", 6, (*liveClient).readLog},
 	{"truncate", 1, (*liveClient).truncateLog},
