@@ -43,6 +43,7 @@ const (
 	BTRFS_INODE_FLUSH_ON_CLOSE                // was truncated to nothing: see Release
 	BTRFS_INODE_READDIO_NEED_LOCK             // direct reads take i_mutex: truncate waits for the others
 	BTRFS_INODE_HAS_ASYNC_EXTENT              // some of its data went through the compression queue
+	BTRFS_INODE_FREED                         // destroy_inode was called
 	BTRFS_INODE_HAS_PROPS                     // has properties that what is made in it inherits
 )
 

@@ -768,7 +768,7 @@ func (fsInfo *FsInfo) initWorkqueues() {
 	}
 	fsInfo.workers = start("worker", true)
 	fsInfo.submitWorkers = start("submit", false)
-	fsInfo.delallocWorkers = start("delalloc", true)
+	fsInfo.delallocWorkers = start("delalloc", !fsInfo.reverted(revertOrderedWorkQueue))
 	fsInfo.endioWorkers = start("endio", false)
 	fsInfo.endioMetaWorkers = start("endio-meta", false)
 	fsInfo.endioWriteWorkers = start("endio-write", false)

@@ -673,9 +673,11 @@ func (fsInfo *FsInfo) repairIOFailure(inode *Inode, offset uint64, data []byte, 
 //
 //kernel:fs/btrfs/extent_io.c struct extent_page_data @v3.12
 type extentPageData struct {
-	inode  *Inode
-	dbio   *dataBio
-	syncIO bool
+	inode   *Inode
+	dbio    *dataBio
+	syncIO  bool
+	started int64 // pages whose I/O began, or that were queued for it
+	raised  int64 // by how much wbc.NrToWrite was made larger meanwhile
 	// extentLocked: the pages have their ordered extents already, and come in a
 	// row from extent_write_locked_range.
 	extentLocked bool
@@ -724,6 +726,7 @@ func (epd *extentPageData) writepageDelalloc(page *mm.Page, wbc *mm.WritebackCon
 		if toWrite < thresh*2 {
 			thresh = toWrite
 		}
+		epd.raised += min(toWrite, thresh) - wbc.NrToWrite
 		wbc.NrToWrite = min(toWrite, thresh)
 	}
 	return pageStarted, nrWritten, nil
@@ -767,7 +770,15 @@ func (epd *extentPageData) extentWritepage(page *mm.Page, wbc *mm.WritebackContr
 		epd.writepageFailed(page, err)
 		return err
 	}
+	epd.started += nrWritten
+	if inode.root.fsInfo.reverted(revertWritepageNrWritten) {
+		nrWritten = 0
+	}
 	if pageStarted {
+		if inode.root.fsInfo.reverted(revertWritepageUnlockedMapping) {
+			epd.updateNrWrittenBefore(page, wbc, nrWritten)
+			return nil
+		}
 		// page is unlocked: only the count may be touched.
 		wbc.NrToWrite -= nrWritten
 		return nil
@@ -783,6 +794,7 @@ func (epd *extentPageData) extentWritepage(page *mm.Page, wbc *mm.WritebackContr
 		return err
 	}
 	epd.updateNrWritten(page, wbc, nrWritten+1)
+	epd.started++
 
 	em, found := inode.extentTree.LookupExtentMapping(start, pageSize)
 	if !found || em.start > start {
@@ -945,6 +957,7 @@ func (epd *extentPageData) extentWriteCachePages(wbc *mm.WritebackControl) error
 	if !inode.Igrab() {
 		return nil
 	}
+	asked := wbc.NrToWrite
 	var buf [16]*mm.Page
 	var index, end uint64
 	scanned, done := false, false
@@ -1009,6 +1022,10 @@ retry:
 		goto retry
 	}
 	epd.flush()
+	// Whoever asked must learn of every page, or he asks for too many.
+	inode.root.fsInfo.k.WARN_ON(asked+epd.raised-wbc.NrToWrite != epd.started,
+		"BTRFS: writeback started %d pages of root %d inode %d and told of %d", epd.started, inode.root.Objectid(),
+		inode.location.Objectid, asked+epd.raised-wbc.NrToWrite)
 	inode.AddDelayedIput()
 	return ret
 }

@@ -83,6 +83,7 @@ func (inode *Inode) destroyData() {
 	inode.extentTree.DropExtentMapRange(0, noOffset, false)
 	inode.ioTree.ReleaseTree()
 	inode.delFromRoot()
+	inode.runtimeFlags.Set(BTRFS_INODE_FREED)
 }
 
 // insertInlineExtent puts a file of size bytes into the tree: data are its bytes,

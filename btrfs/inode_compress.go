@@ -149,18 +149,29 @@ func (inode *Inode) extentRangeRedirtyForIO(start, end uint64) {
 func (inode *Inode) cowFileRangeAsync(lockedPage *mm.Page, start, end uint64) (nrWritten int64) {
 	fsInfo := inode.root.fsInfo
 	inode.runtimeFlags.Set(BTRFS_INODE_HAS_ASYNC_EXTENT)
-	inode.ioTree.UnlockExtent(start, end)
+	switch {
+	case fsInfo.reverted(revertAsyncUnlockBeforeQueue):
+	case fsInfo.reverted(revertAsyncKeepDelalloc):
+		inode.ioTree.ClearExtentBit(start, end, EXTENT_LOCKED|EXTENT_DELALLOC, false, nil)
+	default:
+		inode.ioTree.UnlockExtent(start, end)
+	}
 	for start <= end {
 		chunk := fsInfo.asyncChunks.Get()
 		chunk.inode, chunk.lockedPage = inode, lockedPage
 		chunk.start, chunk.end = start, min(end, start+fsInfo.asyncChunkSize()-1)
 		chunk.extents = chunk.extents[:0]
 		chunk.work.Init(asyncCowStart, asyncCowSubmit, asyncCowFree)
+		if fsInfo.reverted(revertOrderedWorkQueue) {
+			chunk.initBeforeOrderedWorkQueue()
+		}
 		chunk.work.Private = chunk
 		start = chunk.end + 1
 		lockedPage = nil
 		n := chunk.nrPages()
-		inode.Ihold()
+		if !fsInfo.reverted(revertAsyncInodePinned) {
+			inode.Ihold()
+		}
 
 		fsInfo.asyncDelallocPages.Add(n)
 		nrWritten += n
@@ -201,13 +212,36 @@ func asyncCowStart(work *workqueue.Work) { work.Private.(*asyncChunk).compressFi
 //kernel:fs/btrfs/inode.c submit_compressed_extents
 func asyncCowSubmit(work *workqueue.Work) {
 	chunk := work.Private.(*asyncChunk)
+	chunk.mustLive()
 	fsInfo := chunk.inode.root.fsInfo
-	n := chunk.nrPages()
+	if fsInfo.reverted(revertAsyncPagesAfterSubmit) {
+		chunk.countOff()
+	}
 	for i := range chunk.extents {
 		chunk.submitOneAsyncExtent(&chunk.extents[i])
 	}
-	fsInfo.asyncDelallocPages.Add(-n)
+	if !fsInfo.reverted(revertAsyncPagesAfterSubmit) {
+		chunk.countOff()
+	}
+}
+
+// countOff says that the pages of the chunk are not in the queue any more.
+//
+//kernel:none part of submit_compressed_extents
+func (chunk *asyncChunk) countOff() {
+	fsInfo := chunk.inode.root.fsInfo
+	fsInfo.asyncDelallocPages.Add(-chunk.nrPages())
 	fsInfo.asyncSubmitWait.WakeUp()
+}
+
+// mustLive finds a chunk whose inode is gone: memory that is somebody else's by
+// now.
+//
+//kernel:none what KASAN does
+func (chunk *asyncChunk) mustLive() {
+	inode := chunk.inode
+	inode.root.fsInfo.k.BUG_ON(inode.runtimeFlags.Test(BTRFS_INODE_FREED), "BTRFS: use of a freed inode: root %d inode %d",
+		inode.root.Objectid(), inode.location.Objectid)
 }
 
 // asyncCowFree is called when the queue has forgotten the item.
@@ -215,11 +249,15 @@ func asyncCowSubmit(work *workqueue.Work) {
 //kernel:fs/btrfs/inode.c async_cow_free @v3.12
 func asyncCowFree(work *workqueue.Work) {
 	chunk := work.Private.(*asyncChunk)
+	chunk.mustLive()
 	inode := chunk.inode
+	fsInfo := inode.root.fsInfo
 	clear(chunk.extents)
 	chunk.inode, chunk.lockedPage, chunk.extents = nil, nil, chunk.extents[:0]
-	inode.root.fsInfo.asyncChunks.Put(chunk)
-	inode.AddDelayedIput()
+	fsInfo.asyncChunks.Put(chunk)
+	if !fsInfo.reverted(revertAsyncInodePinned) {
+		inode.AddDelayedIput()
+	}
 }
 
 // asyncChunkSize is a variable so that small models need not write megabytes.
@@ -243,7 +281,9 @@ func (chunk *asyncChunk) compressFileRange() {
 	blocksize := uint64(fsInfo.sectorsize)
 	start, end := chunk.start, chunk.end
 
-	inode.extentRangeClearDirtyForIO(start, end)
+	if !fsInfo.reverted(revertCompressClearDirty) {
+		inode.extentRangeClearDirtyForIO(start, end)
+	}
 	actualEnd := min(uint64(inode.ISize()), end+1)
 	for start <= end {
 		// What lies behind the end of the file is going to be truncated.
@@ -252,7 +292,7 @@ func (chunk *asyncChunk) compressFileRange() {
 		}
 		length := min(actualEnd-start, btrfsMaxUncompressed)
 		// One block cannot become less than one, except in the leaf.
-		if length <= blocksize && (start > 0 || end+1 < inode.diskISizeRead()) || !inode.needCompress() {
+		if length <= blocksize && (start > 0 || end+1 < inode.diskISizeRead()) && !chunk.keepsLock() || !inode.needCompress() {
 			break
 		}
 		typ, level := inode.compressHow()
@@ -284,8 +324,29 @@ func (chunk *asyncChunk) compressFileRange() {
 		fsInfo.k.CondResched()
 	}
 	if start <= end {
-		inode.extentRangeRedirtyForIO(start, end)
+		chunk.redirty(start, end)
 		chunk.extents = append(chunk.extents, asyncExtent{start: start, ramSize: end + 1 - start})
+	}
+}
+
+// redirty gives pages that are not going to be written compressed to the usual
+// way of writing.
+//
+//kernel:none the end of compress_file_range
+func (chunk *asyncChunk) redirty(start, end uint64) {
+	if chunk.inode.root.fsInfo.reverted(revertCompressClearDirty) {
+		chunk.redirtyBeforeClearDirty(start)
+		return
+	}
+	chunk.inode.extentRangeRedirtyForIO(start, end)
+}
+
+// lockExtent takes the range lock on a piece of the chunk.
+//
+//kernel:none lock_extent
+func (chunk *asyncChunk) lockExtent(start, end uint64) {
+	if !chunk.keepsLock() {
+		chunk.inode.ioTree.LockExtent(start, end)
 	}
 }
 
@@ -306,8 +367,12 @@ func (chunk *asyncChunk) markIncompressible() {
 func (chunk *asyncChunk) cowInline(packed []byte, typ uint8) (done bool) {
 	inode := chunk.inode
 	start, end := chunk.start, chunk.end
-	inode.ioTree.LockExtent(start, end)
+	chunk.lockExtent(start, end)
+	bookStart, bookEnd := chunk.lockBookendBefore()
 	done, err := inode.cowFileRangeInline(start, end, packed, typ)
+	if bookStart < bookEnd {
+		inode.ioTree.UnlockExtent(bookStart, bookEnd)
+	}
 	switch {
 	case err != nil:
 		inode.Mapping.SetError(err)
@@ -317,7 +382,9 @@ func (chunk *asyncChunk) cowInline(packed []byte, typ uint8) (done bool) {
 		inode.extentClearUnlockDelalloc(start, end, nil, EXTENT_LOCKED|EXTENT_DELALLOC|EXTENT_DEFRAG, delallocFailedOps)
 		return true
 	}
-	inode.ioTree.UnlockExtent(start, end)
+	if !chunk.keepsLock() {
+		inode.ioTree.UnlockExtent(start, end)
+	}
 	return false
 }
 
@@ -333,15 +400,17 @@ func (chunk *asyncChunk) submitOneAsyncExtent(ae *asyncExtent) {
 		chunk.submitUncompressedRange(start, end)
 		return
 	}
-	inode.ioTree.LockExtent(start, end)
+	chunk.lockExtent(start, end)
 	var ins disk.Key
 	hint := inode.getExtentAllocationHint(start, ae.ramSize)
 	if err := fsInfo.ReserveExtent(root, ae.compressedSize, ae.compressedSize, 0, hint, &ins, true); err != nil {
 		// There is no hole of this size; but perhaps there are smaller ones, into
 		// which the data fit when they need not stay together.
 		freeCompressedPages(ae.pages)
-		inode.ioTree.UnlockExtent(start, end)
-		inode.extentRangeRedirtyForIO(start, end)
+		if !chunk.keepsLock() {
+			inode.ioTree.UnlockExtent(start, end)
+		}
+		chunk.redirty(start, end)
 		chunk.submitUncompressedRange(start, end)
 		return
 	}
@@ -370,7 +439,7 @@ func (chunk *asyncChunk) submitOneAsyncExtent(ae *asyncExtent) {
 //kernel:fs/btrfs/inode.c submit_uncompressed_range
 func (chunk *asyncChunk) submitUncompressedRange(start, end uint64) {
 	inode := chunk.inode
-	inode.ioTree.LockExtent(start, end)
+	chunk.lockExtent(start, end)
 	next, pageStarted, err := inode.cowFileRangeRaw(nil, start, end, 0)
 	if pageStarted {
 		return

@@ -405,6 +405,25 @@ func (inode *Inode) StartOrderedExtent(entry *OrderedExtent, wait bool) {
 	}
 }
 
+// fdatawriteRange starts the I/O of everything that is dirty in start..end: when
+// it returns, all of it is under writeback and has ordered extents.
+//
+// What is compressed is locked and nothing else until it has an ordered extent:
+// it is not under writeback, so there would be nothing to wait for. Going over
+// the same pages once more waits for their locks.
+//
+//kernel:fs/btrfs/file.c btrfs_fdatawrite_range
+func (inode *Inode) fdatawriteRange(start, end uint64) (err error) {
+	if inode.root.fsInfo.reverted(revertOrderedSyncAll) {
+		return inode.fdatawriteRangeBeforeSyncAll(start, end)
+	}
+	err = mm.FilemapFdatawriteRange(inode.Mapping, int64(start), int64(end), mm.WB_SYNC_ALL)
+	if err == nil && inode.runtimeFlags.Test(BTRFS_INODE_HAS_ASYNC_EXTENT) {
+		err = mm.FilemapFdatawriteRange(inode.Mapping, int64(start), int64(end), mm.WB_SYNC_ALL)
+	}
+	return err
+}
+
 // WaitOrderedRange writes what is dirty in start..start+len and waits until no
 // ordered extent is left there. EIO if one of them failed.
 //
@@ -415,16 +434,8 @@ func (inode *Inode) WaitOrderedRange(start, length uint64) (ret error) {
 		origEnd = maxOffset
 	}
 	// Start the I/O: this turns delalloc into ordered extents.
-	if err := mm.FilemapFdatawriteRange(inode.Mapping, int64(start), int64(origEnd), mm.WB_SYNC_ALL); err != nil {
+	if err := inode.fdatawriteRange(start, origEnd); err != nil {
 		ret = err
-	}
-	// What is compressed is locked and nothing else until it has an ordered
-	// extent: it is not under writeback, so there would be nothing to wait for.
-	// Going over the same pages once more waits for their locks.
-	if inode.runtimeFlags.Test(BTRFS_INODE_HAS_ASYNC_EXTENT) {
-		if err := mm.FilemapFdatawriteRange(inode.Mapping, int64(start), int64(origEnd), mm.WB_SYNC_ALL); err != nil && ret == nil {
-			ret = err
-		}
 	}
 	if err := mm.FilemapFdatawaitRange(inode.Mapping, int64(start), int64(origEnd)); err != nil && ret == nil {
 		ret = err
