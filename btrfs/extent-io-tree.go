@@ -112,6 +112,7 @@ type ExtentState struct {
 	node       kernel.RBNode[ExtentState]
 	state      uint32
 	inTree     bool
+	owner      *kernel.Waitee // of EXTENT_LOCKED, for reports; in the deterministic world
 	nextFree   *ExtentState
 }
 
@@ -294,6 +295,7 @@ func (tree *ExtentIOTree) splitState(orig *ExtentState, split uint64) *ExtentSta
 	prealloc.start = orig.start
 	prealloc.end = split - 1
 	prealloc.state = orig.state
+	prealloc.owner = orig.owner
 	orig.start = split
 	tree.treeInsert(prealloc)
 	return prealloc
@@ -333,6 +335,9 @@ func (tree *ExtentIOTree) setStateBits(state *ExtentState, bits uint32) uint32 {
 		tree.dirtyBytes += state.end - state.start + 1
 	}
 	state.state |= bitsToSet
+	if bitsToSet&EXTENT_LOCKED != 0 {
+		state.owner = tree.k.Self()
+	}
 	return bits
 }
 
@@ -423,6 +428,40 @@ func (tree *ExtentIOTree) bitsAt(offset uint64, bits uint32) bool {
 	return set
 }
 
+// ownersAt is who has the byte at offset locked. It looks without the lock: the
+// machine stands still.
+//
+//kernel:none for the wait-for graph
+func (tree *ExtentIOTree) ownersAt(offset uint64) []kernel.Waitee {
+	if state := tree.treeSearch(offset); state != nil && state.start <= offset && state.owner != nil {
+		return []kernel.Waitee{*state.owner}
+	}
+	return nil
+}
+
+// handOver says that the locked bytes start..end belong to n now, not to the task
+// that locked them.
+//
+//kernel:none for the wait-for graph
+func (tree *ExtentIOTree) handOver(start, end uint64, n *kernel.WaitNode) {
+	if !tree.k.Deterministic() {
+		return
+	}
+	owner := &kernel.Waitee{Node: n}
+	tree.lock.Lock()
+	for state := tree.treeSearch(start); state != nil && state.start <= end; state = nextState(state) {
+		if state.start < start {
+			tree.splitState(state, start)
+			continue
+		}
+		if state.end > end {
+			state = tree.splitState(state, end+1)
+		}
+		state.owner = owner
+	}
+	tree.lock.Unlock()
+}
+
 // waitExtentBit sleeps until no byte of start..end carries one of bits.
 //
 //kernel:fs/btrfs/extent-io-tree.c wait_extent_bit
@@ -433,7 +472,7 @@ again:
 		if state.state&bits != 0 {
 			start = max(start, state.start)
 			tree.lock.Unlock()
-			tree.waitq.WaitEvent(func() bool { return !tree.bitsAt(start, bits) })
+			tree.waitq.WaitEventFor(func() bool { return !tree.bitsAt(start, bits) }, func() []kernel.Waitee { return tree.ownersAt(start) })
 			goto again
 		}
 	}

@@ -953,7 +953,9 @@ func (inode *Inode) syncFile() error {
 	var err error
 	if inode.IsReg() {
 		// Most of the I/O starts without i_mutex; then, with it, what came after.
-		mm.FilemapFdatawrite(inode.Mapping)
+		if !fsInfo.reverted(revertOrderedSyncAll) {
+			mm.FilemapFdatawrite(inode.Mapping)
+		}
 		inode.IMutex.Lock()
 		err = inode.WaitOrderedRange(0, noOffset)
 		if cerr := inode.Mapping.CheckErrors(); err == nil {

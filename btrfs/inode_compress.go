@@ -3,6 +3,8 @@
 package btrfs
 
 import (
+	"fmt"
+
 	"kbtrfs/btrfs/disk"
 	"kbtrfs/kernel/mm"
 	"kbtrfs/workqueue"
@@ -166,6 +168,9 @@ func (inode *Inode) cowFileRangeAsync(lockedPage *mm.Page, start, end uint64) (n
 			chunk.initBeforeOrderedWorkQueue()
 		}
 		chunk.work.Private = chunk
+		if fsInfo.k.Deterministic() {
+			chunk.handOver()
+		}
 		start = chunk.end + 1
 		lockedPage = nil
 		n := chunk.nrPages()
@@ -184,6 +189,24 @@ func (inode *Inode) cowFileRangeAsync(lockedPage *mm.Page, start, end uint64) (n
 		}
 	}
 	return nrWritten
+}
+
+// handOver enters in the books of the deterministic world that the chunk has the
+// page locks from now on, and waits for its turn with them.
+//
+//kernel:none for the wait-for graph
+func (chunk *asyncChunk) handOver() {
+	inode := chunk.inode
+	node := chunk.work.Node(inode.root.fsInfo.delallocWorkers, fmt.Sprintf("chunk %d-%d of inode %d", chunk.start, chunk.end, inode.location.Objectid))
+	for index := chunk.start >> pageShift; index <= chunk.end>>pageShift; index++ {
+		if page := mm.FindGetPage(inode.Mapping, index); page != nil {
+			page.Flags.HandOver(mm.PG_locked, node)
+			page.Put()
+		}
+	}
+	if chunk.keepsLock() {
+		inode.ioTree.handOver(chunk.start, chunk.end, node)
+	}
 }
 
 //kernel:none a condition

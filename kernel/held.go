@@ -23,8 +23,9 @@ type hold struct {
 	sub   int
 	kind  uint8
 	task  *Task
-	chain *hold // next in the table's bucket
-	older *hold // next in the task's list
+	node  *WaitNode // that it was handed over to, see BitWord.HandOver
+	chain *hold     // next in the table's bucket
+	older *hold     // next in the task's list
 }
 
 // holdTable finds a hold by its object: a lock may be given back by a task that
@@ -49,7 +50,7 @@ func (k *Kernel) held(t *Task, op Op, sub int, kind uint8) {
 		tab.free = h.chain
 	}
 	b := &tab.buckets[op.Obj%uint32(len(tab.buckets))]
-	h.op, h.sub, h.kind, h.task, h.chain, h.older = op, sub, kind, t, *b, t.holds
+	h.op, h.sub, h.kind, h.task, h.node, h.chain, h.older = op, sub, kind, t, nil, *b, t.holds
 	*b = h
 	t.holds = h
 	if kind == holdSpin {
@@ -118,11 +119,20 @@ func (t *Task) heldMutex() string {
 // task that has ended can still hold what another was to give back.
 func (w *World) Holders(op Op) []*Task {
 	var found []*Task
+	for _, h := range w.holds(op) {
+		found = append(found, h.task)
+	}
+	return found
+}
+
+// holds returns the entries behind Holders.
+func (w *World) holds(op Op) []*hold {
+	var found []*hold
 	tab := &w.k.det.holds
 	for _, obj := range []uint32{op.Obj, 0} {
 		for h := tab.buckets[obj%uint32(len(tab.buckets))]; h != nil && op.Class != nil; h = h.chain {
 			if h.op.Obj == obj && h.op.Class == op.Class && (h.op.Bit == op.Bit || obj == 0) {
-				found = append(found, h.task)
+				found = append(found, h)
 			}
 		}
 		if len(found) > 0 || op.Obj == 0 {

@@ -25,11 +25,14 @@ type Task struct {
 	gone       WaitQueue // those who wait for its end
 	spins      int       // spin locks held
 	holds      *hold     // locks held, newest first
+	self       Waitee
+	waitsFor   func() []Waitee // while it sleeps in WaitEventFor
 	deathStack string
 }
 
 func (k *Kernel) newTask(name string, fn func(*Task), kthread bool) *Task {
 	t := &Task{Name: name, ID: int(k.nextTask.Add(1)), k: k, fn: fn, kthread: kthread}
+	t.self.Task = t
 	t.wake.Init(k.taskClass)
 	t.gone.Init(k.endClass)
 	return t

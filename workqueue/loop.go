@@ -22,6 +22,9 @@ func (w *Workers) workerLoop(me *worker) {
 			run := w.runs << workRunShift
 			work.state.Store(run | work.state.Load()&workOrdered | workRunning)
 			w.lock.Unlock()
+			if w.ordered {
+				work.runner = w.k.Self()
+			}
 			work.Func(work)
 			if w.ordered {
 				w.runOrderedCompletions(work)
@@ -165,6 +168,7 @@ func (w *Workers) putItem() {
 //kernel:fs/btrfs/async-thread.c run_ordered_work
 func (w *Workers) runOrderedCompletions(work *Work) {
 	w.lock.Lock()
+	work.runner = nil
 	work.state.Or(workDone)
 	if w.ordering {
 		w.lock.Unlock()
@@ -178,6 +182,7 @@ func (w *Workers) runOrderedCompletions(work *Work) {
 		}
 		work.order.Remove()
 		ordered, free := work.OrderedFunc, work.OrderedFree
+		work.runner = w.k.Self()
 		if free == nil {
 			work.state.Store(0)
 		}

@@ -33,6 +33,34 @@ type Work struct {
 	queue kernel.Entry[Work]            // Workers.lock
 	order kernel.Entry[Work]            // Workers.lock; on ordered queues
 	again kernel.AtomicPointer[Workers] // where it was queued while it ran
+
+	runner *kernel.Waitee   // who calls its functions now; in the deterministic world
+	node   *kernel.WaitNode // see Node
+}
+
+// Node is the item as somebody who waits: for the thread that runs it, or, once
+// it has run, for the items before it in an ordered queue. Locks can be handed
+// over to it. what names the item in reports.
+//
+//kernel:none lockdep does not know positions in a queue
+func (work *Work) Node(w *Workers, what string) *kernel.WaitNode {
+	if work.node == nil {
+		work.node = &kernel.WaitNode{
+			Name: func() string { return what + " (" + w.name + ")" },
+			Waits: func() (string, []kernel.Waitee) {
+				if work.runner != nil {
+					return "is run by ", []kernel.Waitee{*work.runner}
+				}
+				for before := w.order.First(); before != nil && before != work; before = w.order.NextOf(&before.order) {
+					if w.order.NextOf(&before.order) == work && before.node != nil {
+						return "waits for its turn behind ", []kernel.Waitee{{Node: before.node}}
+					}
+				}
+				return "", nil
+			},
+		}
+	}
+	return work.node
 }
 
 // The bits of Work.state.
@@ -52,6 +80,7 @@ func (work *Work) Init(fn, orderedFunc, orderedFree func(*Work)) {
 	work.Func, work.OrderedFunc, work.OrderedFree = fn, orderedFunc, orderedFree
 	work.queue.Init(work)
 	work.order.Init(work)
+	work.runner, work.node = nil, nil
 	work.state.Store(0)
 }
 

@@ -102,21 +102,14 @@ func cmdDmsetup(c *call) int {
 	case "version":
 		c.printf("Library version:   1.02.185\nDriver version:    4.48.0\n")
 	case "create":
-		below, rules, err := m.dmRules(table)
-		if err != nil || below == nil {
+		if d != nil {
+			return c.fail("device-mapper: create ioctl on %s failed: Device or resource busy", name)
+		}
+		if err := m.dmCreate(name, table); err != nil {
 			if c.p.s.strict {
 				c.p.s.Notrun(fmt.Sprintf("device-mapper: %v", err))
 			}
 			return c.fail("%v", err)
-		}
-		if d != nil {
-			return c.fail("device-mapper: create ioctl on %s failed: Device or resource busy", name)
-		}
-		fl := blockdev.NewFlaky(m.K, below.dev)
-		fl.SetRules(rules...)
-		m.addDevice(&device{name: node, image: below.image, dev: fl, dm: &dmDevice{name: name, flaky: fl, table: table, below: below}})
-		if m.Kind.Mkfs == nil && m.kept[below.name] { // a memory file system is bound to a name
-			m.kept[node] = false
 		}
 	case "remove":
 		if !need() {
@@ -179,6 +172,25 @@ func cmdDmsetup(c *call) int {
 		return cmdElsewhere(c)
 	}
 	return 0
+}
+
+// dmCreate makes a device of device-mapper.
+func (m *Machine) dmCreate(name, table string) error {
+	below, rules, err := m.dmRules(table)
+	if err == nil && below == nil {
+		err = fmt.Errorf("table without a device: %s", table)
+	}
+	if err != nil {
+		return err
+	}
+	node := "/dev/mapper/" + strings.TrimPrefix(name, "/dev/mapper/")
+	fl := blockdev.NewFlaky(m.K, below.dev)
+	fl.SetRules(rules...)
+	m.addDevice(&device{name: node, image: below.image, dev: fl, dm: &dmDevice{name: name, flaky: fl, table: table, below: below}})
+	if m.Kind.Mkfs == nil && m.kept[below.name] { // a memory file system is bound to a name
+		m.kept[node] = false
+	}
+	return nil
 }
 
 // removeDevice forgets a device of device-mapper.

@@ -74,6 +74,7 @@ type programBase struct {
 // mark is where runs start.
 type mark struct {
 	image blockdev.Image
+	dm    dmDevice
 	mount mountCall
 	shell *bash.Snapshot
 	out   []byte
@@ -188,14 +189,21 @@ func (p *Program) prepare(text string) error {
 	var last struct {
 		call   mountCall
 		image  blockdev.Image
-		seen   bool // a mount in the statement that runs
-		frozen bool // a job has started
+		dm     dmDevice // over the scratch device, if that is what is mounted
+		seen   bool     // a mount in the statement that runs
+		frozen bool     // a job has started
 		jobs   bool
 	}
 	m.onMount = func(c mountCall) {
-		if d := m.device(c.dev); d != nil && c.dev == ScratchDev && !last.frozen {
+		d := m.device(c.dev)
+		var dm dmDevice
+		if d != nil && d.dm != nil && d.dm.below != nil {
+			dm = dmDevice{name: d.dm.name, table: d.dm.table}
+			d = d.dm.below
+		}
+		if d != nil && d.name == ScratchDev && !last.frozen {
 			if f, ok := d.dev.(interface{ Freeze() *blockdev.Snapshot }); ok {
-				last.call, last.image, last.seen = c, f.Freeze(), true
+				last.call, last.image, last.dm, last.seen = c, f.Freeze(), dm, true
 			}
 		}
 	}
@@ -216,7 +224,7 @@ func (p *Program) prepare(text string) error {
 			p.mark = nil
 			if table := m.mountTable(); len(table) == 2 && table[1].dir == last.call.dir {
 				if snap := sh.Snapshot(next); snap != nil {
-					p.mark = &mark{image: last.image, mount: last.call, shell: snap, out: out.bytes(), ram: ses.ram.clone(), pids: ses.pids.Load()}
+					p.mark = &mark{image: last.image, dm: last.dm, mount: last.call, shell: snap, out: out.bytes(), ram: ses.ram.clone(), pids: ses.pids.Load()}
 				}
 			}
 		})
@@ -276,6 +284,11 @@ func (p *Program) Run(s *sched.Scheduler, o explore.RunOptions) (*explore.Findin
 		m.addDevice(&device{name: ScratchDev, dev: m.wrapped(ScratchDev, blockdev.NewOverlay(m.K, p.mark.image))})
 		if strings.Contains(p.rest, "TEST_D") {
 			if err := p.mountTest(m); err != nil {
+				return err
+			}
+		}
+		if dm := &p.mark.dm; dm.name != "" {
+			if err := m.dmCreate(dm.name, dm.table); err != nil {
 				return err
 			}
 		}

@@ -56,23 +56,60 @@ func (s *Scheduler) stuck() {
 // cycle walks the wait-for graph from each blocked task and returns the first
 // cycle, one line for each arrow.
 func (s *Scheduler) cycle() []string {
+	done := map[any]bool{}
 	for _, start := range s.all {
-		var lines []string
-		seen := map[*Task]int{}
-		for t := start; t != nil && !s.goes(t); {
-			if i, ok := seen[t]; ok {
-				return lines[i:]
-			}
-			seen[t] = len(lines)
-			h := s.w.Holders(t.op)
-			if len(h) == 0 {
-				break
-			}
-			lines = append(lines, t.t.Name+" waits for "+t.op.String()+", held by "+h[0].Name)
-			t, _ = h[0].Sched.(*Task)
+		w := walk{s: s, done: done, at: map[any]int{}}
+		if c := w.from(kernel.Waitee{Task: start.t}); c != nil {
+			return c
 		}
 	}
 	return nil
+}
+
+// walk is a depth-first search in the wait-for graph.
+type walk struct {
+	s     *Scheduler
+	done  map[any]bool // vertices from which no cycle can be reached
+	at    map[any]int  // place on the path
+	lines []string     // one for each arrow of the path
+}
+
+// from searches from a vertex; it returns the cycle that it found.
+func (w *walk) from(v kernel.Waitee) []string {
+	var key any = v.Node
+	if v.Task != nil {
+		key = v.Task
+	}
+	if i, ok := w.at[key]; ok {
+		return w.lines[i:]
+	}
+	if w.done[key] {
+		return nil
+	}
+	w.at[key] = len(w.lines)
+	how, on := w.s.waits(v)
+	for _, next := range on {
+		w.lines = append(w.lines, v.String()+" "+how+next.String())
+		if c := w.from(next); c != nil {
+			return c
+		}
+		w.lines = w.lines[:len(w.lines)-1]
+	}
+	delete(w.at, key)
+	w.done[key] = true
+	return nil
+}
+
+// waits returns what a vertex waits for and how to say it.
+func (s *Scheduler) waits(v kernel.Waitee) (how string, on []kernel.Waitee) {
+	if v.Task == nil {
+		return v.Node.Waits()
+	}
+	t, _ := v.Task.Sched.(*Task)
+	if t == nil || t.ended || s.goes(t) {
+		return "", nil
+	}
+	return "waits for " + t.op.String() + ", held by ", s.w.Waitees(t.t, t.op)
 }
 
 // goes reports whether t is neither asleep nor kept from what it is about to do.
