@@ -89,6 +89,7 @@ type Failure struct {
 	Time     float64 `json:"seconds"` // since the campaign began
 	token    Token
 	every    int // InvariantEvery of the run
+	limit    int // and MaxSteps
 }
 
 // Result is what a campaign has found.
@@ -240,7 +241,7 @@ func (c *campaign) count(s *sched.Scheduler, thorough bool) {
 // found keeps a finding, after running its schedule twice more.
 func (c *campaign) found(s *sched.Scheduler, number int64, f *Finding) {
 	fail := &Failure{Finding: *f, Program: c.p, Case: c.p.Name(), Strategy: s.Strategy().String(), Number: number, Steps: s.Steps(), Hash: s.Hash(),
-		Time: time.Since(c.start).Seconds(), every: invariantEvery}
+		Time: time.Since(c.start).Seconds(), every: invariantEvery, limit: c.o.MaxSteps}
 	fail.setToken(Token{c.p.Name(), c.p.Hash(), slices.Clone(s.Switches()), slices.Clone(s.Choices())})
 	if f.Kind != KindLockOrder { // those are made by several schedules together
 		if g := Confirm(c.p, fail); g != nil {
@@ -281,7 +282,7 @@ func (f *Failure) setToken(t Token) {
 func Confirm(p Program, fail *Failure) *Finding {
 	var hashes [2]uint64
 	for i := range hashes {
-		f, s, err := RunToken(p, fail.token, &sched.Options{InvariantEvery: fail.every})
+		f, s, err := RunToken(p, fail.token, &sched.Options{InvariantEvery: fail.every, MaxSteps: fail.limit})
 		if err != nil {
 			return &Finding{Kind: KindCannotReplay, Msg: err.Error()}
 		}

@@ -34,7 +34,7 @@ type exploreFlags struct {
 	group, revert, mount, mkfs, replay, save, html, perfetto, shard, checkpoint string
 	seeds                                                                       int
 	clean                                                                       int64
-	matrix, json, raw, external                                                 bool
+	failFast, pairs, matrix, json, raw, external                                bool
 	timeout                                                                     time.Duration
 	o                                                                           explore.Options
 }
@@ -53,9 +53,11 @@ func (x *exploreFlags) define(f *flag.FlagSet) {
 	f.StringVar(&x.checkpoint, "checkpoint", "", "keep in `FILE` how far each case has come, and go on from there")
 	f.DurationVar(&x.timeout, "timeout", 0, "stop each case after `DURATION`")
 	f.BoolVar(&x.o.KeepGoing, "keep-going", false, "look for further findings after the first")
+	f.BoolVar(&x.pairs, "pairs", false, "every pair of two calls on a tiny file instead of cases; with --strategy dfs a proof; the arguments are pairs, write+fsync")
 	f.BoolVar(&x.matrix, "matrix", false, "each historical commit taken back and applied; the arguments are slugs")
 	f.IntVar(&x.seeds, "seeds", 1, "--matrix: look for each defect with `N` seeds")
 	f.Int64Var(&x.clean, "clean", 1000, "--matrix: `N` schedules with the commit applied")
+	f.BoolVar(&x.failFast, "fail-fast", false, "stop at the first case that fails")
 	f.BoolVar(&x.raw, "no-shrink", false, "do not make failures smaller")
 	f.StringVar(&x.save, "save", ".", "write failures to `DIR` (empty: nowhere)")
 	f.StringVar(&x.html, "html", "", "with --replay: write a page to step through the schedule")
@@ -100,7 +102,7 @@ func runExplore(ctx context.Context, c *command, args []string) error {
 		x.o.Schedules = 2000
 	}
 	tree := xfstests.Builtin()
-	if len(names) == 0 && x.group == "" {
+	if len(names) == 0 && x.group == "" && !x.pairs {
 		if x.group = "race"; x.revert != "" {
 			x.group = ""
 			if names, err = xfstests.RevertCases(x.revert); err != nil {
@@ -108,7 +110,7 @@ func runExplore(ctx context.Context, c *command, args []string) error {
 			}
 		}
 	}
-	cases, err := selectCases(tree, x.group, names)
+	items, err := x.items(tree, names)
 	if err != nil {
 		return usageError{err}
 	}
@@ -116,11 +118,11 @@ func runExplore(ctx context.Context, c *command, args []string) error {
 	if err := e.load(); err != nil {
 		return err
 	}
-	for i, one := range cases {
+	for i, one := range items {
 		if explore.Exhaustive(x.o.Strategy) && x.o.Shards > 1 && i%x.o.Shards != x.o.Shard {
 			continue // a bounded search is not divided, its cases are
 		}
-		if err := e.one(ctx, tree, one); err != nil {
+		if err := e.one(ctx, one); err != nil {
 			e.summary()
 			if ctx.Err() != nil {
 				fmt.Fprintln(os.Stderr, "ktest explore: interrupted")
@@ -128,12 +130,41 @@ func runExplore(ctx context.Context, c *command, args []string) error {
 			}
 			return err
 		}
+		if e.failFast && e.findings > 0 {
+			break
+		}
 	}
 	e.summary()
 	if e.findings > 0 {
 		return errFound
 	}
 	return nil
+}
+
+// exploreItem is something to explore.
+type exploreItem struct {
+	name string
+	make func() (*xfstests.Program, error)
+}
+
+// items are the cases, or the pairs of calls.
+func (x *exploreFlags) items(tree *xfstests.Tree, names []string) ([]exploreItem, error) {
+	var items []exploreItem
+	if x.pairs {
+		if len(names) == 0 {
+			names = xfstests.PairNames()
+		}
+		for _, name := range names {
+			name = strings.TrimPrefix(name, "pair/")
+			items = append(items, exploreItem{"pair/" + name, func() (*xfstests.Program, error) { return xfstests.NewPair(name, x.program()) }})
+		}
+		return items, nil
+	}
+	cases, err := selectCases(tree, x.group, names)
+	for _, one := range cases {
+		items = append(items, exploreItem{one.Name, func() (*xfstests.Program, error) { return xfstests.NewProgram(tree, one, x.program()) }})
+	}
+	return items, err
 }
 
 // exploreRun is the command at work.
@@ -147,12 +178,12 @@ type exploreRun struct {
 }
 
 // one explores one case.
-func (e *exploreRun) one(ctx context.Context, tree *xfstests.Tree, one xfstests.Case) error {
-	p, err := xfstests.NewProgram(tree, one, e.program())
+func (e *exploreRun) one(ctx context.Context, one exploreItem) error {
+	p, err := one.make()
 	var not xfstests.ErrNotrun
 	if errors.As(err, &not) {
 		if !e.json {
-			fmt.Printf("%-12s notrun  %s\n", one.Name, not.Reason)
+			fmt.Printf("%-12s notrun  %s\n", one.name, not.Reason)
 		}
 		return nil
 	}
@@ -169,7 +200,7 @@ func (e *exploreRun) one(ctx context.Context, tree *xfstests.Tree, one xfstests.
 	o.Skip = e.done[p.Name()]
 	if e.tty {
 		o.Progress = func(s explore.Stats) {
-			fmt.Printf("\r\x1b[K%-12s %s", one.Name, s)
+			fmt.Printf("\r\x1b[K%-12s %s", one.name, s)
 		}
 	}
 	res, err := explore.Run(ctx, p, o)
@@ -220,7 +251,7 @@ func (e *exploreRun) keep(s *explore.Shrunk) string {
 	if e.save == "" {
 		return ""
 	}
-	file := explore.File{Case: strings.SplitN(s.Case, "+", 2)[0], Revert: e.revert, Mount: e.mount, Mkfs: e.mkfs, Token: s.Token, Kind: s.Kind, Msg: s.Msg, Script: s.Program.Text()}
+	file := explore.File{Case: s.Case, Revert: e.revert, Mount: e.mount, Mkfs: e.mkfs, Token: s.Token, Kind: s.Kind, Msg: s.Msg, Script: s.Program.Text()}
 	if p, err := s.Print(); err == nil {
 		file.Print = p.String()
 	}
@@ -291,18 +322,16 @@ func (x *exploreFlags) runReplay() error {
 	if err != nil {
 		return usageError{err}
 	}
-	name, revert, _ := strings.Cut(t.Program, "+")
+	name, revert := t.Program, ""
+	if !strings.HasPrefix(name, "pair/") {
+		name, revert, _ = strings.Cut(t.Program, "+")
+	}
 	if o.Revert == "" {
 		o.Revert = revert
 	}
-	tree := xfstests.Builtin()
-	one, err := tree.Find(name)
+	p, err := programByName(name, o)
 	if err != nil {
 		return usageError{err}
-	}
-	p, err := xfstests.NewProgram(tree, one, o)
-	if err != nil {
-		return fmt.Errorf("%s: %w", one.Name, err)
 	}
 	defer p.Close()
 	if p.Hash() != t.Hash {
@@ -367,6 +396,20 @@ func (x *exploreFlags) runMatrix(ctx context.Context, slugs []string) error {
 		return errFound
 	}
 	return nil
+}
+
+// programByName prepares the case, or the pair of calls, of a token.
+func programByName(name string, o xfstests.ProgramOptions) (*xfstests.Program, error) {
+	if pair, ok := strings.CutPrefix(name, "pair/"); ok && o.Script == "" {
+		return xfstests.NewPair(pair, o)
+	} else if ok {
+		return xfstests.NewProgram(xfstests.Builtin(), xfstests.Case{Name: name}, o)
+	}
+	one, err := xfstests.Builtin().Find(name)
+	if err != nil {
+		return nil, err
+	}
+	return xfstests.NewProgram(xfstests.Builtin(), one, o)
 }
 
 // exploreMerge joins the JSON lines of shards.

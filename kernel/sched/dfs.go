@@ -8,10 +8,11 @@ import (
 	"kbtrfs/kernel"
 )
 
-// DFS tries all schedules that cost at most Bound: to preempt a task that could
-// go on costs one, and so does a choice of the world other than 0. Who comes
-// next when a task sleeps, ends or yields is free. When it is through, Run
-// returns ErrExhausted.
+// DFS tries all schedules that cost at most Bound. To preempt a task that could
+// go on costs one. Who comes next when a task sleeps, ends or yields is free, as
+// far as users' tasks are concerned; that a kernel thread comes which the base
+// order would not have taken costs one, and so does a choice of the world other
+// than 0. When it is through, Run returns ErrExhausted.
 //
 // A preemption before an operation is only tried if the operation's object is
 // one that several tasks touch in some run through that place: elsewhere it is
@@ -40,10 +41,10 @@ type dfsNode struct {
 	taken int // index of the task in Enabled, or the choice
 	n     int // how many there are
 	tried uint64
-	cost  int  // what anything but base costs
-	base  int  // the one that is free of cost
-	spent int  // before this decision
-	open  bool // all alternatives are tried
+	cost  uint64 // bit set: what costs one
+	base  int    // what the base order takes
+	spent int    // before this decision
+	open  bool   // all alternatives are tried
 	op    kernel.Op
 }
 
@@ -76,20 +77,19 @@ func (d *DFS) Begin(*Scheduler) bool {
 
 // untried returns an alternative that may still be taken, -1 if there is none.
 func (d *DFS) untried(n *dfsNode) int {
-	if !n.open || n.spent+n.cost > d.Bound {
+	if !n.open {
 		return -1
 	}
 	for c := range n.n {
-		if n.tried>>c&1 == 0 {
+		if n.tried>>c&1 == 0 && n.spent+int(n.cost>>c&1) <= d.Bound {
 			return c
 		}
 	}
 	return -1
 }
 
-// decide returns what is taken at the next decision, among n of which base is
-// free and the others cost.
-func (d *DFS) decide(n, base, cost int, open bool, op kernel.Op) int {
+// decide returns what is taken at the next decision, among n.
+func (d *DFS) decide(n, base int, cost uint64, open bool, op kernel.Op) int {
 	if d.depth == len(d.stack) {
 		n = min(n, maxFan)
 		if base >= n {
@@ -99,9 +99,7 @@ func (d *DFS) decide(n, base, cost int, open bool, op kernel.Op) int {
 	}
 	node := &d.stack[d.depth]
 	d.depth++
-	if node.taken != node.base {
-		d.spent += node.cost
-	}
+	d.spent += int(node.cost >> node.taken & 1)
 	return node.taken
 }
 
@@ -118,16 +116,18 @@ func (d *DFS) Pick(s *Scheduler) *Task {
 		s.Abort()
 		return t
 	}
-	base := 0
+	base, threads := 0, uint64(0)
 	for i, x := range e {
 		if x == t {
 			base = i
+		} else if x.key.Name != "" {
+			threads |= 1 << min(i, maxFan-1)
 		}
 	}
 	if t == s.cur { // anything else is a preemption
-		return e[d.decide(len(e), base, 1, false, t.op)]
+		return e[d.decide(len(e), base, ^(uint64(1)<<base), false, t.op)]
 	}
-	return e[d.decide(len(e), base, 0, true, t.op)]
+	return e[d.decide(len(e), base, threads, true, t.op)]
 }
 
 // known reports whether this place has been reached before at no greater cost.
@@ -147,7 +147,7 @@ func (d *DFS) known(s *Scheduler) bool {
 
 // Choose implements Strategy.
 func (d *DFS) Choose(_ *Scheduler, n int, _ string) int {
-	return d.decide(n, 0, 1, true, kernel.Op{})
+	return d.decide(n, 0, ^uint64(1), true, kernel.Op{})
 }
 
 // End implements Strategy: places whose object turned out to be shared are
