@@ -4,10 +4,12 @@ package btrfs_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math/rand"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -409,4 +411,96 @@ func TestDirectSeeds(t *testing.T) {
 			t.Errorf("reverted: not found in %d schedules", c.most)
 		})
 	}
+}
+
+// The workload of dio-reserve-leak: tasks write pieces of 32 KiB at random into a
+// file of compressed extents, directly and through the page cache, some after
+// others have turned a direct write into a buffered one. Then nothing is reserved
+// any more, and every block is what one of the writes made it.
+// KTEST_REQUESTS=300000 is the size at which the kernel's bug was reported.
+func TestDirectSysbench(t *testing.T) {
+	requests, size := 4000, int64(16<<20)
+	if n, _ := fmt.Sscan(os.Getenv("KTEST_REQUESTS"), &requests); n == 1 {
+		size = 256 << 20
+	} else if testing.Short() {
+		requests = 500
+	}
+	const piece, tasks = 32 << 10, 8
+	r := newRig(t, 2*size+(1<<30), mkfs.Options{}, mm.Options{LimitBytes: 64 << 20}, "compress")
+	// stamp fills the blocks at off with the number of their write, mostly alike.
+	stamp := func(buf []byte, off int64, request uint64) {
+		for i := 0; i < len(buf); i += 8 {
+			binary.LittleEndian.PutUint64(buf[i:], request)
+			if i%4096 == 0 {
+				binary.LittleEndian.PutUint64(buf[i+8:], uint64(off+int64(i)))
+				i += 8
+			}
+		}
+	}
+	fd := r.create("/f")
+	buf := make([]byte, 1<<20)
+	for off := int64(0); off < size; off += int64(len(buf)) {
+		stamp(buf, off, 0)
+		r.pwrite(fd, buf, off)
+	}
+	r.must(r.Close(fd))
+	r.umount()
+	r.mount()
+
+	where := make([]int64, requests+1) // of each request
+	var wg sync.WaitGroup
+	errs := make([]error, tasks)
+	for task := range tasks {
+		p := r.Fork()
+		wg.Add(1)
+		r.k.Go(fmt.Sprintf("sysbench/%d", task), func(*kernel.Task) {
+			defer wg.Done()
+			defer p.Exit()
+			errs[task] = func() error {
+				var fds [2]int
+				for i, flags := range []int{unix.O_DIRECT, 0} {
+					var err error
+					if fds[i], err = p.Open("/f", unix.O_RDWR|flags, 0); err != nil {
+						return err
+					}
+				}
+				rnd := rand.New(rand.NewSource(int64(task)))
+				buf := make([]byte, piece)
+				for request := 1 + task; request <= requests; request += tasks {
+					off := rnd.Int63n(size/piece) * piece
+					where[request] = off
+					stamp(buf, off, uint64(request))
+					if n, err := p.Pwrite(fds[rnd.Intn(4)/3], buf, off); err != nil || n != piece {
+						return fmt.Errorf("request %d at %d: %d, %v", request, off, n, err)
+					}
+				}
+				return nil
+			}()
+		})
+	}
+	wg.Wait()
+	for _, err := range errs {
+		r.must(err)
+	}
+	r.Sync()
+	r.umount() // warns of everything that is still reserved
+	r.mount()
+	fd = r.create("/f")
+	for off := int64(0); off < size; off += int64(len(buf)) {
+		if n, err := r.Pread(fd, buf, off); err != nil || n != len(buf) {
+			t.Fatalf("read at %d: %d, %v", off, n, err)
+		}
+		for i := 0; i < len(buf); i += 4096 {
+			block, at := buf[i:i+4096], off+int64(i)
+			request := binary.LittleEndian.Uint64(block)
+			want := make([]byte, 4096)
+			stamp(want, at, request)
+			if request > uint64(requests) || request > 0 && where[request] != at&^(piece-1) || !bytes.Equal(block, want) {
+				t.Fatalf("block at %d is of no write: % x", at, block[:32])
+			}
+		}
+	}
+	r.must(r.Close(fd))
+	r.umount()
+	oracle.Check(t, r.path)
 }
