@@ -283,6 +283,9 @@ var (
 	dataFlushStates     = []int{ALLOC_CHUNK_FORCE, FLUSH_DELALLOC, FLUSH_DELALLOC_WAIT, RUN_DELAYED_IPUTS, COMMIT_TRANS, ALLOC_CHUNK_FORCE}
 )
 
+// maxFlushCycles bounds how often all steps are tried while others free space.
+const maxFlushCycles = 3
+
 // flushSpace does one step of flushing. What it brought shows when the
 // reservation is tried again; only an error of the file system counts.
 //
@@ -350,6 +353,7 @@ func (spaceInfo *SpaceInfo) reserveBytes(bytes uint64, flush ReserveFlush, state
 		states = evictFlushStates
 	}
 	flushing := false
+	all, cycles, before := states, 0, [3]uint64{}
 	var err error
 	for {
 		spaceInfo.lock.Lock()
@@ -367,6 +371,13 @@ func (spaceInfo *SpaceInfo) reserveBytes(bytes uint64, flush ReserveFlush, state
 		if flush == BTRFS_RESERVE_FLUSH_ALL && !flushing {
 			flushing = true
 			spaceInfo.flush.Store(true)
+		}
+		// Once more from the beginning if there is movement: somebody may be
+		// deleting files, whose space comes free only now.
+		now := [3]uint64{spaceInfo.bytesUsed, spaceInfo.bytesReserved, spaceInfo.bytesPinned}
+		if cycles == 0 || len(states) == 0 && flushing && now != before && cycles < maxFlushCycles {
+			states, before = all, now
+			cycles++
 		}
 		spaceInfo.lock.Unlock()
 		if len(states) == 0 {
