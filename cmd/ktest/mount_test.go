@@ -164,12 +164,26 @@ func TestMount(t *testing.T) {
 	}
 	f.Close()
 	// Permissions are the caller's.
+	os.Chmod(filepath.Dir(m.dir), 0o755)
+	asNobody := func(script string) error {
+		cmd := exec.Command("bash", "-ec", script)
+		cmd.Dir = m.dir
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		return cmd.Run()
+	}
 	os.WriteFile(at("secret"), nil, 0o600)
-	os.Chmod(m.dir, 0o755)
-	nobody := exec.Command("cat", at("secret"))
-	nobody.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-	if out, err := nobody.CombinedOutput(); err == nil {
-		t.Errorf("nobody reads a file of mode 600: %s", out)
+	os.WriteFile(at("open"), nil, 0o644)
+	if asNobody("cat open") != nil || asNobody("cat secret") == nil || asNobody("echo > open") == nil || asNobody("> mine") == nil {
+		t.Error("nobody may do other things than he should")
+	}
+	// Who writes to a setuid file makes it an ordinary one.
+	os.WriteFile(at("setuid"), nil, 0o666)
+	os.Chmod(at("setuid"), 0o777|os.ModeSetuid)
+	if err := asNobody("echo x >> setuid"); err != nil {
+		t.Error(err)
+	}
+	if st, err := os.Stat(at("setuid")); err != nil || st.Mode() != 0o777 {
+		t.Errorf("a setuid file that nobody wrote to: %v %v", st.Mode(), err)
 	}
 	// What the kernel shall see.
 	copied := filepath.Join(work, "copy")

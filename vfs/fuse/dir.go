@@ -48,13 +48,14 @@ func (s *Server) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *f
 // Forget takes back n look-ups of a node.
 func (s *Server) Forget(id, n uint64) { s.nodes.forget(id, n) }
 
-// What a new file's creator must not have: CAP_FSETID would let it keep the
-// setgid bit of a group that it is not in.
-const creator = 1 << vfs.CAP_FSETID
+// writer is what the credentials of who makes or writes files lack: with
+// CAP_FSETID a new file would keep the setgid bit of a group that its maker is
+// not in, and writing would not take the setuid bit away.
+const writer = 1 << vfs.CAP_FSETID
 
 // Mknod makes a file, device, pipe or socket.
 func (s *Server) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
-	return s.as(&in.InHeader, creator, func(p *vfs.Process, _ *node) error {
+	return s.as(&in.InHeader, writer, func(p *vfs.Process, _ *node) error {
 		if err := p.Mknod(name, in.Mode, decodeDev(in.Rdev)); err != nil {
 			return err
 		}
@@ -64,7 +65,7 @@ func (s *Server) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fu
 
 // Mkdir makes a directory.
 func (s *Server) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
-	return s.as(&in.InHeader, creator, func(p *vfs.Process, _ *node) error {
+	return s.as(&in.InHeader, writer, func(p *vfs.Process, _ *node) error {
 		if err := p.Mkdir(name, in.Mode); err != nil {
 			return err
 		}
@@ -74,7 +75,7 @@ func (s *Server) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fu
 
 // Symlink makes a symbolic link.
 func (s *Server) Symlink(_ <-chan struct{}, h *fuse.InHeader, target, name string, out *fuse.EntryOut) fuse.Status {
-	return s.as(h, creator, func(p *vfs.Process, _ *node) error {
+	return s.as(h, writer, func(p *vfs.Process, _ *node) error {
 		if err := p.Symlink(target, name); err != nil {
 			return err
 		}

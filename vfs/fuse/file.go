@@ -21,7 +21,7 @@ const openOutFlags = fuse.FOPEN_DIRECT_IO | fuse.FOPEN_PARALLEL_DIRECT_WRITES | 
 
 // Open opens a file.
 func (s *Server) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	return s.as(&in.InHeader, 0, func(p *vfs.Process, n *node) error {
+	return s.as(&in.InHeader, writer, func(p *vfs.Process, n *node) error {
 		fd, err := p.OpenPath(n.path, openFlags(in.Flags)&^unix.O_EXCL)
 		out.Fh, out.OpenFlags = uint64(fd), openOutFlags
 		return err
@@ -30,7 +30,7 @@ func (s *Server) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fus
 
 // Create makes a file and opens it.
 func (s *Server) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
-	return s.as(&in.InHeader, creator, func(p *vfs.Process, _ *node) error {
+	return s.as(&in.InHeader, writer, func(p *vfs.Process, _ *node) error {
 		fd, err := p.Open(name, openFlags(in.Flags)|unix.O_CREAT|unix.O_NOFOLLOW, in.Mode)
 		if err != nil {
 			return err
@@ -41,7 +41,7 @@ func (s *Server) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *
 
 // Tmpfile makes a file without a name and opens it.
 func (s *Server) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut) fuse.Status {
-	return s.as(&in.InHeader, creator, func(p *vfs.Process, _ *node) error {
+	return s.as(&in.InHeader, writer, func(p *vfs.Process, _ *node) error {
 		fd, err := p.Open(".", openFlags(in.Flags)|unix.O_TMPFILE, in.Mode)
 		if err != nil {
 			return err
