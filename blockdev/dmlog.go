@@ -4,6 +4,7 @@ package blockdev
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -25,63 +26,121 @@ const (
 	dmLogMetadata = 1 << 4
 )
 
+// DMLogWriter writes such a log piece by piece: the way of a log that is too
+// large to be kept, or whose writer may be killed. What was appended before the
+// last Flush is a whole log.
+//
+// INVARIANT: the file holds a header that counts n entries, and at least those.
+type DMLogWriter struct {
+	file io.WriteSeeker
+	out  *bufio.Writer
+	n    uint64
+}
+
+// NewDMLogWriter starts a log at the beginning of file.
+func NewDMLogWriter(file io.WriteSeeker) (*DMLogWriter, error) {
+	l := &DMLogWriter{file: file, out: bufio.NewWriterSize(file, 1<<16)}
+	l.out.Write(dmLogHeader(0))
+	return l, l.out.Flush()
+}
+
+// Append adds entries that have ended, in the order in which they did.
+func (l *DMLogWriter) Append(entries []LogEntry) error {
+	for i := range entries {
+		if err := appendDMLog(l.out, &entries[i]); err != nil {
+			return err
+		}
+		l.n++
+	}
+	return nil
+}
+
+// Flush makes what was appended part of the log.
+func (l *DMLogWriter) Flush() error {
+	if err := l.out.Flush(); err != nil {
+		return err
+	}
+	if _, err := l.file.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	if _, err := l.file.Write(dmLogHeader(l.n)); err != nil {
+		return err
+	}
+	_, err := l.file.Seek(0, io.SeekEnd)
+	return err
+}
+
 // WriteDMLog writes a log as dm-log-writes would have: requests stand in the order
 // in which they ended, since that is all it knows. Requests that failed or are
 // in flight are left out.
 func WriteDMLog(w io.Writer, entries []LogEntry) error {
-	var done []*LogEntry
-	for i := range entries {
-		if e := &entries[i]; e.Completed != 0 && e.Err == nil {
+	done := completionOrder(entries)
+	out := bufio.NewWriterSize(w, 1<<16)
+	out.Write(dmLogHeader(uint64(len(done))))
+	for i := range done {
+		if err := appendDMLog(out, &done[i]); err != nil {
+			return err
+		}
+	}
+	return out.Flush()
+}
+
+// completionOrder returns the entries that have ended well, in the order in which they did.
+func completionOrder(entries []LogEntry) []LogEntry {
+	var done []LogEntry
+	for _, e := range entries {
+		if e.Completed != 0 && e.Err == nil {
 			done = append(done, e)
 		}
 	}
-	slices.SortStableFunc(done, func(a, b *LogEntry) int {
-		if a.Completed < b.Completed {
-			return -1
-		}
-		return 1
-	})
-	out := bufio.NewWriterSize(w, 1<<16)
+	slices.SortStableFunc(done, func(a, b LogEntry) int { return cmp.Compare(a.Completed, b.Completed) })
+	return done
+}
+
+func dmLogHeader(n uint64) []byte {
 	sector := make([]byte, SectorSize)
 	le := binary.LittleEndian
 	le.PutUint64(sector, dmLogMagic)
 	le.PutUint64(sector[8:], dmLogVersion)
-	le.PutUint64(sector[16:], uint64(len(done)))
+	le.PutUint64(sector[16:], n)
 	le.PutUint32(sector[24:], SectorSize)
-	out.Write(sector)
-	for _, e := range done {
-		clear(sector)
-		flags, nr := uint64(0), e.Size/SectorSize
-		switch {
-		case e.Mark != "":
-			flags, nr = dmLogMark, 0
-			if len(e.Mark) > SectorSize-32 {
-				return fmt.Errorf("mark of %d bytes", len(e.Mark))
-			}
-			le.PutUint64(sector[24:], uint64(len(e.Mark)))
-			copy(sector[32:], e.Mark)
-		case e.Op == REQ_OP_FLUSH:
-			flags, nr = dmLogFlush, 0
-		case e.Op == REQ_OP_DISCARD:
-			flags = dmLogDiscard
+	return sector
+}
+
+// appendDMLog writes one entry; errors of writing stay in out.
+func appendDMLog(out *bufio.Writer, e *LogEntry) error {
+	var sector [SectorSize]byte
+	le := binary.LittleEndian
+	flags, nr := uint64(0), e.Size/SectorSize
+	switch {
+	case e.Mark != "":
+		flags, nr = dmLogMark, 0
+		if len(e.Mark) > SectorSize-32 {
+			return fmt.Errorf("mark of %d bytes", len(e.Mark))
 		}
-		for _, f := range []struct {
-			ours  Flags
-			there uint64
-		}{{REQ_PREFLUSH, dmLogFlush}, {REQ_FUA, dmLogFUA}, {REQ_META, dmLogMetadata}} {
-			if e.Flags&f.ours != 0 {
-				flags |= f.there
-			}
-		}
-		le.PutUint64(sector, e.Sector)
-		le.PutUint64(sector[8:], nr)
-		le.PutUint64(sector[16:], flags)
-		out.Write(sector)
-		if e.Op == REQ_OP_WRITE && e.Mark == "" {
-			out.Write(e.Data)
+		le.PutUint64(sector[24:], uint64(len(e.Mark)))
+		copy(sector[32:], e.Mark)
+	case e.Op == REQ_OP_FLUSH:
+		flags, nr = dmLogFlush, 0
+	case e.Op == REQ_OP_DISCARD:
+		flags = dmLogDiscard
+	}
+	for _, f := range []struct {
+		ours  Flags
+		there uint64
+	}{{REQ_PREFLUSH, dmLogFlush}, {REQ_FUA, dmLogFUA}, {REQ_META, dmLogMetadata}} {
+		if e.Flags&f.ours != 0 {
+			flags |= f.there
 		}
 	}
-	return out.Flush()
+	le.PutUint64(sector[:], e.Sector)
+	le.PutUint64(sector[8:], nr)
+	le.PutUint64(sector[16:], flags)
+	out.Write(sector[:])
+	if e.Op == REQ_OP_WRITE && e.Mark == "" {
+		out.Write(e.Data)
+	}
+	return nil
 }
 
 // ReadDMLog reads a log of dm-log-writes. Each entry is submitted and ends before

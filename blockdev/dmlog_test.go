@@ -5,6 +5,8 @@ package blockdev
 import (
 	"bytes"
 	"encoding/binary"
+	"os"
+	"path/filepath"
 	"reflect"
 	"testing"
 )
@@ -44,6 +46,27 @@ func TestDMLog(t *testing.T) {
 		w.Submitted, w.Completed = out[i].Submitted, out[i].Completed
 		if !reflect.DeepEqual(out[i], w) {
 			t.Errorf("entry %d is %+v, not %+v", i, out[i], w)
+		}
+	}
+	// Piece by piece it is the same log, and a whole one after each flush.
+	f, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	l, err := NewDMLogWriter(f)
+	for i, at := range want {
+		if err == nil {
+			err = l.Append(in[at : at+1])
+		}
+		if err == nil {
+			err = l.Flush()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if data, _ := os.ReadFile(f.Name()); !bytes.Equal(data[512:], raw[512:len(data)]) || binary.LittleEndian.Uint64(data[16:]) != uint64(i+1) {
+			t.Errorf("after %d entries the log is another one", i+1)
 		}
 	}
 	// Damage is an error, never a panic or a great allocation.

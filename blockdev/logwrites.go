@@ -148,6 +148,26 @@ func (l *LogWrites) Entries() []LogEntry {
 	return entries
 }
 
+// Drain takes what has ended well out of the log, in the order in which it did, so
+// that a long log need not be kept in memory. No later Drain returns anything
+// that ended before.
+func (l *LogWrites) Drain() []LogEntry {
+	l.lock.Lock()
+	var taken []LogEntry
+	rest := l.entries[:0]
+	for _, e := range l.entries {
+		if e.Completed == 0 {
+			rest = append(rest, e)
+		} else {
+			taken = append(taken, *e)
+		}
+	}
+	clear(l.entries[len(rest):])
+	l.entries = rest
+	l.lock.Unlock()
+	return completionOrder(taken)
+}
+
 // FindMark returns the index of the first entry with this mark, -1 if there is none.
 func (l *LogWrites) FindMark(name string) int {
 	l.lock.Lock()

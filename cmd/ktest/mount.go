@@ -3,12 +3,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -23,7 +25,7 @@ import (
 
 var mountCommand = &command{
 	name:  "mount",
-	usage: "[-o OPTIONS] [--dmesg] [--cache SIZE] [--revert SLUG] IMAGE|DEVICE DIR",
+	usage: "[-o OPTIONS] [--dmesg] [--cache SIZE] [--log FILE] [--revert SLUG] IMAGE|DEVICE DIR",
 	short: "mount an image for all programs (FUSE), in the foreground until it is unmounted",
 	run:   runMount,
 }
@@ -33,6 +35,7 @@ func runMount(ctx context.Context, c *command, args []string) (err error) {
 	options := f.String("o", "", "mount `OPTIONS`, such as ro,noatime,compress=zstd")
 	dmesg := f.Bool("dmesg", false, "print the log of the file system on stderr as it goes")
 	cache := f.String("cache", "", "let the page cache grow to `SIZE` (default 256m)")
+	logFile := f.String("log", "", "keep a log of all writes in `FILE`, in the format of dm-log-writes")
 	revert := f.String("revert", "", "take back the historical commits `SLUG[=VARIANT],...`")
 	operands, err := c.parse(f, args)
 	if err != nil {
@@ -59,12 +62,23 @@ func runMount(ctx context.Context, c *command, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	var below blockdev.Device = dev
+	if *logFile != "" {
+		log := blockdev.NewLogWrites(k, dev)
+		finish, err := keepLog(log, *logFile)
+		if err != nil {
+			dev.Close()
+			return err
+		}
+		below = log
+		defer func() { err = cmp.Or(err, finish()) }()
+	}
 	v := vfs.New(k, mm.Options{LimitBytes: int64(limit)})
 	if err := v.RegisterFilesystem(btrfs.Type); err != nil {
 		dev.Close()
 		return err
 	}
-	if err := v.MountRoot("btrfs", vfs.Source{Name: source, Dev: dev}, flags, data); err != nil {
+	if err := v.MountRoot("btrfs", vfs.Source{Name: source, Dev: below}, flags, data); err != nil {
 		dev.Close()
 		return xfstests.MountError(k, "btrfs", source, err)
 	}
@@ -96,6 +110,48 @@ func runMount(ctx context.Context, c *command, args []string) (err error) {
 		err = errFound
 	}
 	return err
+}
+
+// keepLog moves what a log holds to a file, again and again, until finish is called.
+func keepLog(log *blockdev.LogWrites, name string) (finish func() error, err error) {
+	file, err := os.Create(name)
+	if err != nil {
+		return nil, err
+	}
+	w, err := blockdev.NewDMLogWriter(file)
+	if err != nil {
+		file.Close()
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	stop, stopped := make(chan struct{}), make(chan error)
+	go func() {
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		var err error
+		for last := false; ; {
+			if entries := log.Drain(); err == nil && len(entries) > 0 {
+				if err = w.Append(entries); err == nil {
+					err = w.Flush()
+				}
+			}
+			if last {
+				stopped <- err
+				return
+			}
+			select {
+			case <-tick.C:
+			case <-stop:
+				last = true
+			}
+		}
+	}()
+	return func() error {
+		close(stop)
+		if err := errors.Join(<-stopped, file.Close()); err != nil {
+			return fmt.Errorf("the log is not complete: %s: %w", name, err)
+		}
+		return nil
+	}, nil
 }
 
 // leave unmounts, and where somebody still is in the mount takes it out of sight until he has left.

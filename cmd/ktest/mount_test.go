@@ -18,6 +18,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kbtrfs/blockdev"
+	"kbtrfs/kernel"
 )
 
 // needTools skips, or fails where oracles are required, without root, /dev/fuse and the programs named.
@@ -131,7 +134,9 @@ func TestMount(t *testing.T) {
 	if _, errs, status := ktest("mkfs", "-b", "512M", img); status != 0 {
 		t.Fatal(errs)
 	}
-	m := mountImage(t, img)
+	base, log := filepath.Join(work, "base.img"), filepath.Join(work, "log")
+	must(t, "cp", "--sparse=always", img, base)
+	m := mountImage(t, img, "--log", log)
 	at := func(name string) string { return filepath.Join(m.dir, name) }
 	for _, script := range []string{
 		"cp -r ../../btrfs $D/src && diff -r ../../btrfs $D/src",
@@ -191,6 +196,26 @@ func TestMount(t *testing.T) {
 	m.umount()
 
 	must(t, "btrfs", "check", "--check-data-csum", img)
+	// The log leads from the image before to the one after.
+	k := kernel.New(kernel.Options{})
+	f, err = os.Open(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := blockdev.ReadDMLog(f, 1<<30)
+	f.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dev, err := openDevice(k, base, blockdev.LoopOptions{})
+	if err == nil {
+		err = blockdev.Replay(k, dev, entries)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	dev.Close()
+	must(t, "cmp", base, img)
 	kernelMount(t, img, func(dir string) {
 		must(t, "diff", "-r", "--no-dereference", "--exclude=fifo", "--exclude=null", copied, dir)
 		var a, b unix.Stat_t
