@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"kbtrfs/btrfs"
 	"kbtrfs/btrfs/mkfs"
 	"kbtrfs/btrfs/oracle"
 	"kbtrfs/kernel"
@@ -21,6 +22,7 @@ import (
 type playOptions struct {
 	model, kernel bool
 	remount       int // unmount and mount again after so many operations; 0: never
+	balance       int // move all chunks of ours after so many operations; 0: never
 }
 
 // play runs a history on ours and on the others and returns the first
@@ -70,6 +72,12 @@ func play(t *testing.T, ops []oracle.Op, o playOptions) (difference string) {
 			}
 			if want := others[n].Do(op); got != want {
 				return fmt.Sprintf("operation %d: %s\nours:   %s\n%s: %s\n%s", i, op, got, n, want, tail(k))
+			}
+		}
+		if o.balance > 0 && i%o.balance == o.balance-1 {
+			bctl := btrfs.BalanceControl{Flags: balanceAll | btrfs.BTRFS_BALANCE_FORCE}
+			if err := m.ioctlRoot(btrfs.BTRFS_IOC_BALANCE_V2, &bctl); err != nil {
+				return fmt.Sprintf("operation %d, balance: %v\n%s", i, err, tail(k))
 			}
 		}
 		if o.remount > 0 && i%o.remount == o.remount-1 {
@@ -159,16 +167,39 @@ func TestRandomOperations(t *testing.T) {
 		t.Run(fmt.Sprint("seed", seed), func(t *testing.T) {
 			o := playOptions{model: true, kernel: true, remount: 3000}
 			ops := oracle.Generate(uint64(seed), n)
-			d := play(t, ops, o)
-			if d == "" {
-				return
-			}
-			var b strings.Builder
-			short := oracle.Shrink(ops, 600, func(try []oracle.Op) bool { return kindOf(play(t, try, o)) == kindOf(d) })
-			for _, op := range short {
-				fmt.Fprintln(&b, op)
-			}
-			t.Errorf("seed %d: %s\nshrunk to %d operations:\n%s%s", seed, d, len(short), b.String(), play(t, short, o))
+			playAndShrink(t, seed, ops, o)
+		})
+	}
+}
+
+// playAndShrink plays a history; one that fails is shrunk before it is printed.
+func playAndShrink(t *testing.T, seed int, ops []oracle.Op, o playOptions) {
+	t.Helper()
+	d := play(t, ops, o)
+	if d == "" {
+		return
+	}
+	var b strings.Builder
+	short := oracle.Shrink(ops, 600, func(try []oracle.Op) bool { return kindOf(play(t, try, o)) == kindOf(d) })
+	for _, op := range short {
+		fmt.Fprintln(&b, op)
+	}
+	t.Errorf("seed %d: %s\nshrunk to %d operations:\n%s%s", seed, d, len(short), b.String(), play(t, short, o))
+}
+
+// TestRandomSharing plays histories on four files that clone, dedupe, copy,
+// overwrite, punch and cut each other's ranges, while every now and then all
+// chunks move: what is read must be what the model and the kernel read, the
+// references must add up for both checkers, and the kernel must read the image.
+//
+// Mutation: an insertReplaceExtent whose reference begins at fileOffset instead
+// of where the extent would begin is found in the first seed.
+func TestRandomSharing(t *testing.T) {
+	oracle.Need(t, oracle.Kernel, oracle.Progs)
+	n := env("KTEST_OPS", 2500)
+	for seed := range env("KTEST_SEEDS", 4) {
+		t.Run(fmt.Sprint("seed", seed), func(t *testing.T) {
+			playAndShrink(t, seed, oracle.GenerateShared(uint64(seed), n), playOptions{model: true, kernel: true, remount: 900, balance: 700})
 		})
 	}
 }

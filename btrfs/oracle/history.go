@@ -484,3 +484,44 @@ func Shrink[T any](ops []T, budget int, fails func([]T) bool) []T {
 	}
 	return ops
 }
+
+// sharedKinds with their weights: what lets files share extents and what pulls
+// them apart again.
+var sharedKinds = []struct {
+	name   string
+	weight int
+}{
+	{"pwrite", 24}, {"clone", 22}, {"dedupe", 12}, {"copyrange", 10}, {"fallocate", 12}, {"ftruncate", 6}, {"pread", 4},
+	{"segments", 3}, {"fsync", 2}, {"sync", 1}, {"open", 6}, {"close", 2}, {"unlink", 1},
+}
+
+// GenerateShared makes a history on few files that share much.
+func GenerateShared(seed uint64, n int) []Op {
+	r := rand.New(rand.NewPCG(seed, 0x7265666c696e6b00))
+	total := 0
+	for _, k := range sharedKinds {
+		total += k.weight
+	}
+	ops := make([]Op, 0, n)
+	for range n {
+		w := r.IntN(total)
+		kind := ""
+		for _, k := range sharedKinds {
+			if w -= k.weight; w < 0 {
+				kind = k.name
+				break
+			}
+		}
+		o := Op{Kind: kind, A: "/" + poolNames[r.IntN(4)], Slot: r.IntN(Slots), Off: int64(r.IntN(96)) * 4096, Len: int64(1+r.IntN(15)) * 4096,
+			Tag: byte(r.Uint32()), Flags: r.IntN(1 << 16)}
+		switch {
+		case kind == "open":
+			o.Flags = 1 // O_RDWR|O_CREAT
+		case r.IntN(4) == 0:
+			o.Off += int64(r.IntN(4096))
+			o.Len -= int64(r.IntN(4095))
+		}
+		ops = append(ops, o)
+	}
+	return ops
+}
