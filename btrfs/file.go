@@ -1484,7 +1484,8 @@ func (inode *Inode) forEachHole(start, end uint64, fn func(from, to uint64) erro
 		if err != nil {
 			return err
 		}
-		last := min(alignUp(em.end(), uint64(inode.root.fsInfo.sectorsize)), end)
+		// The map of the hole behind the last extent ends where offsets do.
+		last := min(alignUp(min(em.end(), end), uint64(inode.root.fsInfo.sectorsize)), end)
 		if em.blockStart == EXTENT_MAP_HOLE || cur >= size && em.flags&EXTENT_FLAG_PREALLOC == 0 {
 			if err := fn(cur, last); err != nil {
 				return err
