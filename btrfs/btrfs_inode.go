@@ -63,6 +63,7 @@ type Inode struct {
 	// defragmentation wants while it runs; 0: none.
 	propCompress   kernel.AtomicUint32
 	defragCompress kernel.AtomicUint32
+	fixupSeq       kernel.AtomicUint32 // times that a page could not be written because it was dirtied improperly
 
 	delallocEntry kernel.Entry[Inode] // root.delallocInodes
 	delayedIput   kernel.Entry[Inode] // fsInfo.delayedIputs

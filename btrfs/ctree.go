@@ -54,6 +54,7 @@ type FsInfo struct {
 	workers           *workqueue.Workers // checksumming of data writes
 	submitWorkers     *workqueue.Workers
 	delallocWorkers   *workqueue.Workers // compression
+	fixupWorkers      *workqueue.Workers // pages that were dirtied without asking us; one thread
 	endioWorkers      *workqueue.Workers // data reads: checksum verification
 	endioMetaWorkers  *workqueue.Workers
 	endioWriteWorkers *workqueue.Workers // btrfs_finish_ordered_io

@@ -28,6 +28,8 @@ type detCase struct {
 	// after looks at the file when all tasks have ended and everything is synced.
 	after func(data []byte) error
 
+	strategy func(seed uint64) sched.Strategy // nil: any enabled task, with equal chances
+
 	revert  string // commits that are taken back
 	options string // of the mount
 	threads bool   // the tasks share their memory
@@ -222,6 +224,9 @@ func TestDataInterleavings(t *testing.T) {
 
 func runDet(snapshot *blockdev.Snapshot, c *detCase, seed uint64) error {
 	s := sched.New(seed)
+	if c.strategy != nil {
+		s.SetStrategy(c.strategy(seed))
+	}
 	k := kernel.New(kernel.Options{Scheduler: s, Seed: seed, Params: map[string]string{"btrfs.revert": c.revert}})
 	var fail error
 	note := func(err error) {

@@ -62,6 +62,11 @@ type dataState struct {
 	orderedAlive     kernel.AtomicInt64 // leak detector
 	delallocBlockRsv BlockRsv
 
+	fixupsSeen kernel.AtomicBool // an improperly dirtied page was met since the last sync of everything
+	fixupLock  kernel.SpinMutex
+	fixups     kernel.List[writepageFixup] // fixupLock; queued or running
+	counts     dataCounts
+
 	delayedIputLock kernel.SpinMutex
 	delayedIputs    kernel.List[Inode]
 	nrDelayedIputs  kernel.AtomicInt64 // references added and not dropped yet, listed or not
@@ -86,6 +91,7 @@ func (fsInfo *FsInfo) initDataState() {
 	fsInfo.delallocRootLock.Init(k.Class("delalloc_root_lock"))
 	fsInfo.orderedRootLock.Init(k.Class("ordered_root_lock"))
 	fsInfo.orderedOperationsMutex.Init(k.Class("ordered_operations_mutex"))
+	fsInfo.fixupLock.Init(k.Class("fixup_lock"))
 	fsInfo.delayedIputLock.Init(k.Class("delayed_iput_lock"))
 	fsInfo.delayedIputWait.Init(k.Class("delayed_iputs_wait"))
 	fsInfo.orderedFlagsClass = k.Class("ordered_extent.flags")
@@ -108,6 +114,7 @@ func (fsInfo *FsInfo) checkDataLeaks() {
 	}
 	rsv := &fsInfo.delallocBlockRsv
 	k.WARN_ON(fsInfo.delallocBytes.Load() != 0, "BTRFS: at umount delalloc count %d", fsInfo.delallocBytes.Load())
+	k.WARN_ON(!fsInfo.fixups.Empty(), "BTRFS: at umount pages that wait for a fixup")
 	k.WARN_ON(fsInfo.orderedAlive.Load() != 0, "BTRFS: at umount %d ordered extents", fsInfo.orderedAlive.Load())
 	k.WARN_ON(rsv.size != 0 || rsv.reserved != 0, "BTRFS: at umount delalloc reserve size %d reserved %d", rsv.size, rsv.reserved)
 	k.WARN_ON(!fsInfo.delallocRoots.Empty() || !fsInfo.orderedRoots.Empty(), "BTRFS: at umount roots with delalloc or ordered extents")

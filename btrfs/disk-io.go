@@ -762,6 +762,10 @@ func (fsInfo *FsInfo) initWorkqueues() {
 		n = 4
 	}
 	start := func(name string, ordered bool) *workqueue.Workers {
+		n := n
+		if name == "fixup" {
+			n = 1 // pages that need it are rare, and each may wait for the others' I/O
+		}
 		w := workqueue.New(fsInfo.k, "btrfs-"+name, n, workqueue.Options{Ordered: ordered})
 		w.Start()
 		return w
@@ -769,6 +773,7 @@ func (fsInfo *FsInfo) initWorkqueues() {
 	fsInfo.workers = start("worker", true)
 	fsInfo.submitWorkers = start("submit", false)
 	fsInfo.delallocWorkers = start("delalloc", !fsInfo.reverted(revertOrderedWorkQueue))
+	fsInfo.fixupWorkers = start("fixup", false)
 	fsInfo.endioWorkers = start("endio", false)
 	fsInfo.endioMetaWorkers = start("endio-meta", false)
 	fsInfo.endioWriteWorkers = start("endio-write", false)
@@ -778,7 +783,7 @@ func (fsInfo *FsInfo) initWorkqueues() {
 //
 //kernel:fs/btrfs/disk-io.c btrfs_stop_all_workers
 func (fsInfo *FsInfo) stopAllWorkers() {
-	for _, w := range []*workqueue.Workers{fsInfo.delallocWorkers, fsInfo.workers, fsInfo.submitWorkers, fsInfo.endioWorkers,
+	for _, w := range []*workqueue.Workers{fsInfo.fixupWorkers, fsInfo.delallocWorkers, fsInfo.workers, fsInfo.submitWorkers, fsInfo.endioWorkers,
 		fsInfo.endioMetaWorkers, fsInfo.endioWriteWorkers} {
 		if w != nil {
 			w.Stop()
@@ -1207,7 +1212,7 @@ func (fsInfo *FsInfo) CloseCtree() error {
 	if fsInfo.fsState.Test(BTRFS_FS_STATE_ERROR) {
 		fsInfo.destroyAllOrderedExtents()
 	}
-	for _, w := range []*workqueue.Workers{fsInfo.workers, fsInfo.submitWorkers, fsInfo.endioWriteWorkers} {
+	for _, w := range []*workqueue.Workers{fsInfo.fixupWorkers, fsInfo.workers, fsInfo.submitWorkers, fsInfo.endioWriteWorkers} {
 		w.Flush()
 	}
 	var err error

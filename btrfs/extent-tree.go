@@ -82,6 +82,8 @@ func (q *pendingExtents) remove(bytenr uint64) bool {
 func (trans *TransHandle) lockAlloc() {
 	if trans.allocHeld == 0 {
 		trans.fsInfo.allocMutex.Lock()
+		trans.fsInfo.counts.allocHolds.Add(1)
+		trans.allocUpdates = 0
 	}
 	trans.allocHeld++
 }
@@ -759,6 +761,7 @@ func (trans *TransHandle) incExtentRefRaw(bytenr, numBytes, parent, rootObjectid
 //kernel:fs/btrfs/extent-tree.c btrfs_inc_extent_ref
 func (trans *TransHandle) IncExtentRef(root *Root, bytenr, numBytes, parent, rootObjectid, owner, offset uint64) error {
 	trans.lockAlloc()
+	trans.countUpdate()
 	err := trans.incExtentRefRaw(bytenr, numBytes, parent, rootObjectid, owner, offset, 1)
 	if err == nil {
 		err = trans.runPending(false)
@@ -948,6 +951,10 @@ func (trans *TransHandle) modRef(root *Root, buf *ExtentBuffer, fullBackref, inc
 	mod := trans.FreeExtent
 	if inc {
 		mod = trans.IncExtentRef
+	}
+	if fsInfo.reverted(revertAllocMutexIncRef) {
+		trans.lockAlloc()
+		defer trans.unlockAlloc()
 	}
 	for i, nritems := 0, buf.Nritems(); i < nritems; i++ {
 		if level > 0 {
@@ -1268,6 +1275,7 @@ func (trans *TransHandle) FreeTreeBlock(root *Root, buf *ExtentBuffer, parent ui
 func (trans *TransHandle) FreeExtent(root *Root, bytenr, numBytes, parent, rootObjectid, owner, offset uint64) error {
 	fsInfo := trans.fsInfo
 	trans.lockAlloc()
+	trans.countUpdate()
 	freed, err := trans.freeExtentRaw(bytenr, numBytes, parent, rootObjectid, owner, offset, 1, true)
 	if err == nil {
 		err = trans.runPending(false)

@@ -767,7 +767,7 @@ func (epd *extentPageData) extentWritepage(page *mm.Page, wbc *mm.WritebackContr
 		// ordered extent before space for the rest could not be found. The other
 		// pages of that part are still going to be written, this one is not.
 		inode.endExtentWritepage(start, pageSize, false)
-		epd.writepageFailed(page, err)
+		inode.writepageFailed(page, err)
 		return err
 	}
 	epd.started += nrWritten
@@ -783,15 +783,20 @@ func (epd *extentPageData) extentWritepage(page *mm.Page, wbc *mm.WritebackContr
 		wbc.NrToWrite -= nrWritten
 		return nil
 	}
+	if !page.Private2() && inode.root.fsInfo.reverted(revertFixupWorkers) {
+		epd.updateNrWritten(page, wbc, nrWritten+1)
+		return epd.writePageInPlace(page)
+	}
 	if err := inode.writepageStartHook(page); err != nil {
+		// EAGAIN or, without the commit that keeps such pages dirty, EBUSY.
 		if err == unix.EAGAIN {
 			page.RedirtyForWritepage(wbc)
-			epd.updateNrWritten(page, wbc, nrWritten)
-			page.Unlock()
-			return nil
+		} else {
+			wbc.PagesSkipped++
 		}
-		epd.writepageFailed(page, err)
-		return err
+		epd.updateNrWritten(page, wbc, nrWritten)
+		page.Unlock()
+		return nil
 	}
 	epd.updateNrWritten(page, wbc, nrWritten+1)
 	epd.started++
@@ -800,7 +805,7 @@ func (epd *extentPageData) extentWritepage(page *mm.Page, wbc *mm.WritebackContr
 	if !found || em.start > start {
 		if em, err = inode.GetExtent(nil, start, pageSize); err != nil {
 			inode.endExtentWritepage(start, pageSize, false)
-			epd.writepageFailed(page, err)
+			inode.writepageFailed(page, err)
 			return err
 		}
 	}
@@ -809,7 +814,7 @@ func (epd *extentPageData) extentWritepage(page *mm.Page, wbc *mm.WritebackContr
 		inode.root.fsInfo.k.WARN_ON(true, "BTRFS: root %d inode %d: page at %d belongs to an ordered extent but not to an extent",
 			inode.root.Objectid(), inode.location.Objectid, start)
 		inode.endExtentWritepage(start, pageSize, false)
-		epd.writepageFailed(page, unix.EUCLEAN)
+		inode.writepageFailed(page, unix.EUCLEAN)
 		return unix.EUCLEAN
 	}
 	page.SetWriteback()
@@ -822,8 +827,8 @@ func (epd *extentPageData) extentWritepage(page *mm.Page, wbc *mm.WritebackContr
 // for dirty pages goes, so that nobody waits for this page for ever.
 //
 //kernel:none the done: label of __extent_writepage
-func (epd *extentPageData) writepageFailed(page *mm.Page, err error) {
-	epd.inode.Mapping.SetError(err)
+func (inode *Inode) writepageFailed(page *mm.Page, err error) {
+	inode.Mapping.SetError(err)
 	page.SetError()
 	page.SetWriteback()
 	page.EndWriteback()
@@ -896,6 +901,7 @@ func submitBioFree(work *workqueue.Work) { work.Private.(*dataBio).put() }
 
 //kernel:none the REQ_OP_WRITE half of btrfs_submit_bio
 func (dbio *dataBio) mapWrite() {
+	dbio.inode.countDataWrite(dbio.len())
 	bio := dbio.bio
 	bio.Op = blockdev.REQ_OP_WRITE
 	bio.Flags = dbio.flags

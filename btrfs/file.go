@@ -51,13 +51,24 @@ func copyFromUser(pos int64, writeBytes int, pages []*mm.Page, i *mm.IovIter) (t
 	return total
 }
 
-// dropPages unlocks the pages that a write is done with.
+// clearPageChecked calls a fixup off that may be queued for the locked page: it
+// has been dirtied properly, or is gone. If the flag stayed, the worker would
+// make the page delalloc once more than there is a reservation for.
+//
+//kernel:none mirrors macro ClearPageChecked
+func (inode *Inode) clearPageChecked(page *mm.Page) {
+	if !inode.root.fsInfo.reverted(revertClearPageChecked) {
+		page.ClearChecked()
+	}
+}
+
+// dropPages unlocks the pages that a write is done with. The kernel clears
+// PG_checked here; but a page that the write has not come to dirty still waits
+// for its fixup, and for the others that has been done.
 //
 //kernel:fs/btrfs/file.c btrfs_drop_pages
 func dropPages(pages []*mm.Page) {
 	for i, page := range pages {
-		// A fixup that was queued for the page has nothing to do any more.
-		page.ClearChecked()
 		page.Unlock()
 		mm.MarkPageAccessed(page)
 		page.Put()
@@ -105,7 +116,7 @@ func (inode *Inode) dirtyPages(pages []*mm.Page, pos int64, writeBytes int, noRe
 	}
 	for _, page := range pages {
 		page.SetUptodate()
-		page.ClearChecked()
+		inode.clearPageChecked(page)
 		page.SetDirty()
 	}
 	// Only i_size in memory: disk_i_size follows when the data is on disk.
@@ -744,11 +755,7 @@ func (vmOps) PageMkwrite(vma *mm.VMA, vmf *mm.VMF) mm.VMFault {
 	if inode.root.fsInfo.fsState.Test(BTRFS_FS_STATE_ERROR) {
 		return mm.VM_FAULT_SIGBUS
 	}
-	if err := inode.checkDataFreeSpace(pageSize); err != nil {
-		return mm.VM_FAULT_SIGBUS
-	}
-	if err := inode.delallocReserveMetadata(pageSize); err != nil {
-		inode.freeReservedDataSpace(pageSize)
+	if err := inode.delallocReserveSpace(pageSize); err != nil {
 		return mm.VM_FAULT_SIGBUS
 	}
 	if err := vma.File.FileUpdateTime(); err != nil {
@@ -786,7 +793,7 @@ func (vmOps) PageMkwrite(vma *mm.VMA, vmf *mm.VMF) mm.VMFault {
 	if end >= size { // what was stored behind the end before
 		page.Zero(int(size%pageSize), pageSize)
 	}
-	page.ClearChecked()
+	inode.clearPageChecked(page)
 	page.SetDirty()
 	page.SetUptodate()
 	inode.setLastTransWrite()
@@ -957,7 +964,16 @@ func (inode *Inode) syncFile() error {
 			mm.FilemapFdatawrite(inode.Mapping)
 		}
 		inode.IMutex.Lock()
+		seq := inode.fixupSeq.Load()
 		err = inode.WaitOrderedRange(0, noOffset)
+		if seq != inode.fixupSeq.Load() {
+			// The kernel would leave these pages to the next writeback; but what was
+			// in memory before fsync was called is to be on disk after it.
+			fsInfo.fixupWorkers.Flush()
+			if werr := inode.WaitOrderedRange(0, noOffset); err == nil {
+				err = werr
+			}
+		}
 		if cerr := inode.Mapping.CheckErrors(); err == nil {
 			err = cerr
 		}

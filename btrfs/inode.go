@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kbtrfs/btrfs/disk"
+	"kbtrfs/kernel"
 	"kbtrfs/kernel/mm"
 	"kbtrfs/vfs"
 	"kbtrfs/workqueue"
@@ -644,18 +645,137 @@ func (inode *Inode) setExtentDelalloc(start, end uint64, extraBits uint32, cache
 	inode.ioTree.SetExtentBit(start, end, EXTENT_DELALLOC|EXTENT_UPTODATE|extraBits, cached)
 }
 
+// writepageFixup is a page that the fixup worker has to look at. It holds
+// references of the page and of the inode.
+//
+//kernel:fs/btrfs/inode.c struct btrfs_writepage_fixup
+type writepageFixup struct {
+	page  *mm.Page
+	inode *Inode
+	work  workqueue.Work
+	alive kernel.Entry[writepageFixup] // fsInfo.fixups
+}
+
+// fixupFn runs in the one thread of the fixup queue.
+//
+//kernel:fs/btrfs/inode.c btrfs_writepage_fixup_worker @v3.12
+func fixupFn(work *workqueue.Work) {
+	fixup := work.Private.(*writepageFixup)
+	inode := fixup.inode
+	fsInfo := inode.root.fsInfo
+	switch {
+	case fsInfo.reverted(revertFixupWaitOrdered):
+		fixup.runBeforeWaitOrdered()
+	case fsInfo.reverted(revertFixupReserve):
+		fixup.runBeforeReserve()
+	default:
+		fixup.run()
+	}
+	fsInfo.fixupLock.Lock()
+	fixup.alive.Remove()
+	fsInfo.fixupLock.Unlock()
+	fixup.page.Put()
+	// Not the last reference here: evicting may need space, which may need us.
+	inode.AddDelayedIput()
+}
+
+// run makes an improperly dirtied page like one that was written to: space is
+// reserved for it and its range is delalloc. Writeback then finds it again.
+//
+// The reservation comes first, as for a write: it may have to write pages back,
+// this one included, and so takes no page lock. Whatever happens to the page
+// before the lock is ours is fine, as it takes PG_checked or PG_dirty away: it
+// was truncated, or somebody dirtied it properly. An ordered extent that covers
+// the page was made before it was dirtied: its data is on the way and must
+// arrive before the range can be delalloc again.
+//
+//kernel:none btrfs_writepage_fixup_worker of 5.6 to 6.x
+func (fixup *writepageFixup) run() {
+	page, inode := fixup.page, fixup.inode
+	start := page.Offset()
+	end := start + pageSize - 1
+	err := inode.delallocReserveSpace(pageSize)
+again:
+	page.Lock()
+	if page.Mapping.Load() == nil || !page.Dirty() || !page.Checked() {
+		page.ClearChecked()
+		page.Unlock()
+		if err == nil {
+			inode.delallocReleaseSpace(pageSize)
+		}
+		return
+	}
+	if err != nil {
+		// The data has no place to go to. Say so once, and let it go.
+		page.ClearDirtyForIO()
+		page.ClearChecked()
+		inode.writepageFailed(page, err)
+		return
+	}
+	var cached *ExtentState
+	inode.ioTree.LockExtentBits(start, end, 0, &cached)
+	if page.Private2() { // run_delalloc_range was faster
+		inode.delallocReleaseSpace(pageSize)
+	} else {
+		if ordered := inode.LookupOrderedExtent(start); ordered != nil {
+			inode.ioTree.UnlockExtentCached(start, end, &cached)
+			page.Unlock()
+			inode.StartOrderedExtent(ordered, true)
+			ordered.PutOrderedExtent()
+			goto again
+		}
+		inode.setExtentDelalloc(start, end, 0, &cached)
+	}
+	page.ClearChecked()
+	inode.ioTree.UnlockExtentCached(start, end, &cached)
+	page.Unlock()
+}
+
 // writepageStartHook lets only pages be written that went through
 // run_delalloc_range. Another one was dirtied behind the file system's back:
-// written in place it would change committed data.
+// written in place it would change committed data, and there may be no place at
+// all. A worker makes it a proper one; until then it is kept dirty (EAGAIN), and
+// PG_checked says that a worker will come.
 //
 //kernel:fs/btrfs/inode.c btrfs_writepage_start_hook @v3.12
 func (inode *Inode) writepageStartHook(page *mm.Page) error {
+	fsInfo := inode.root.fsInfo
 	if page.TestClearPrivate2() {
 		return nil
 	}
-	inode.root.fsInfo.err("root %d ino %d: page at %d was marked dirty without notifying the fs",
-		inode.root.Objectid(), inode.location.Objectid, page.Offset())
-	return unix.EUCLEAN
+	fsInfo.fixupsSeen.Store(true)
+	inode.fixupSeq.Add(1)
+	if page.Checked() {
+		return unix.EAGAIN
+	}
+	page.SetChecked()
+	page.Get()
+	inode.Ihold()
+	fixup := &writepageFixup{page: page, inode: inode}
+	fixup.work.Private = fixup
+	fixup.alive.Init(fixup)
+	fsInfo.fixupLock.Lock()
+	fsInfo.fixups.PushBack(&fixup.alive)
+	fsInfo.fixupLock.Unlock()
+	fixup.work.Init(fixupFn, nil, nil)
+	fsInfo.fixupWorkers.Queue(&fixup.work)
+	if fsInfo.reverted(revertFixupKeepDirty) {
+		return unix.EBUSY
+	}
+	return unix.EAGAIN
+}
+
+// syncFixups is for a sync of the whole file system: pages that it could not
+// write because they were improperly dirtied are written now. What was dirty
+// when the sync began has been seen by writepageStartHook by the time this is
+// called.
+//
+//kernel:none the kernel leaves such pages to the next writeback, and a umount drops them
+func (fsInfo *FsInfo) syncFixups() {
+	if fsInfo.fixupsSeen.Load() && fsInfo.fixupsSeen.Swap(false) {
+		fsInfo.fixupWorkers.Flush()
+		fsInfo.StartDelallocRoots(-1)
+	}
 }
 
 // insertReservedFileExtent puts a written extent into the file, over whatever is
@@ -1127,7 +1247,7 @@ again:
 	default:
 		page.Zero(offset, offset+int(min(length, pageSize-uint64(offset))))
 	}
-	page.ClearChecked()
+	inode.clearPageChecked(page)
 	page.SetDirty()
 	inode.ioTree.UnlockExtentCached(start, end, &cached)
 	page.Unlock()
@@ -1288,11 +1408,17 @@ func (inode *Inode) truncate() error {
 	fsInfo := root.fsInfo
 	newSize := uint64(inode.ISize())
 	// Before any handle is taken: finishing an ordered extent joins a transaction.
-	inode.flushOrderedRange(alignDown(newSize, uint64(fsInfo.sectorsize)), noOffset)
+	inside := fsInfo.reverted(revertWaitOrderedOutsideTrans)
+	if !inside {
+		inode.flushOrderedRange(alignDown(newSize, uint64(fsInfo.sectorsize)), noOffset)
+	}
 	for {
 		trans, err := root.StartTransactionFallbackGlobalRsv(3)
 		if err != nil {
 			return err
+		}
+		if inside {
+			inode.flushOrderedRange(alignDown(newSize, uint64(fsInfo.sectorsize)), noOffset)
 		}
 		err = inode.TruncateInodeItems(trans, root, newSize, disk.BTRFS_EXTENT_DATA_KEY)
 		again := err == unix.EAGAIN || err == unix.ENOSPC
@@ -1322,13 +1448,16 @@ func (inode *Inode) truncate() error {
 //
 //kernel:fs/btrfs/inode.c evict_inode_truncate_pages
 func (inode *Inode) evictTruncatePages() {
+	if inode.Nlink() == 0 && inode.IsReg() && inode.root != nil && inode.root.fsInfo.reverted(revertDeleteInodeTruncateFirst) {
+		inode.evictBeforeTruncateFirst()
+	}
 	mm.TruncateInodePages(inode.Mapping, 0)
 	for {
 		ordered := inode.LookupFirstOrderedExtent(noOffset)
 		if ordered == nil {
 			break
 		}
-		ordered.wait.WaitEvent(func() bool { return ordered.flags.Test(BTRFS_ORDERED_COMPLETE) })
+		ordered.waitComplete()
 		ordered.PutOrderedExtent()
 	}
 	inode.extentTree.DropExtentMapRange(0, noOffset, false)
@@ -1622,7 +1751,7 @@ func (inode *Inode) invalidatepage(page *mm.Page, offset, length uint) {
 	}
 	tree.ClearExtentBit(start, end, EXTENT_LOCKED|EXTENT_DIRTY|EXTENT_DELALLOC|EXTENT_DO_ACCOUNTING|EXTENT_DEFRAG, true, &cached)
 	inode.releasepage(page)
-	page.ClearChecked()
+	inode.clearPageChecked(page)
 	page.DetachPrivate()
 }
 

@@ -401,7 +401,7 @@ func (inode *Inode) StartOrderedExtent(entry *OrderedExtent, wait bool) {
 		mm.FilemapFdatawriteRange(inode.Mapping, int64(entry.fileOffset), int64(entry.end()-1), mm.WB_SYNC_ALL)
 	}
 	if wait {
-		entry.wait.WaitEvent(func() bool { return entry.flags.Test(BTRFS_ORDERED_COMPLETE) })
+		entry.waitComplete()
 	}
 }
 
@@ -422,6 +422,21 @@ func (inode *Inode) fdatawriteRange(start, end uint64) (err error) {
 		err = mm.FilemapFdatawriteRange(inode.Mapping, int64(start), int64(end), mm.WB_SYNC_ALL)
 	}
 	return err
+}
+
+// waitComplete sleeps until the extent is finished. Finishing joins a
+// transaction, so a handle that is open meanwhile keeps a commit waiting for as
+// long as the device takes. (The committer may wait: it lets joiners in.)
+//
+//kernel:none wait_event of btrfs_start_ordered_extent
+func (entry *OrderedExtent) waitComplete() {
+	if t := entry.inode.root.fsInfo.k.Current(); t != nil {
+		if trans, _ := t.JournalInfo.(*TransHandle); trans != nil && !trans.committing {
+			trans.fsInfo.k.WARN_ON(true, "BTRFS: root %d inode %d: waiting for the ordered extent at %d with transaction %d open",
+				entry.inode.root.Objectid(), entry.inode.location.Objectid, entry.fileOffset, trans.Transid)
+		}
+	}
+	entry.wait.WaitEvent(func() bool { return entry.flags.Test(BTRFS_ORDERED_COMPLETE) })
 }
 
 // WaitOrderedRange writes what is dirty in start..start+len and waits until no

@@ -410,6 +410,7 @@ func (superOps) SyncFs(sb *vfs.SuperBlock, wait bool) error {
 	if !wait || sb.IsRdonly() {
 		return nil
 	}
+	fsInfo.syncFixups()
 	fsInfo.drainAsyncDelalloc()
 	fsInfo.WaitOrderedRoots(-1)
 	trans, err := fsInfo.treeRoot.AttachTransactionBarrier()

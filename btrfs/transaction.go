@@ -172,6 +172,9 @@ type TransHandle struct {
 	aborted         error
 	pendingSnapshot *PendingSnapshot
 	newBgs          []*BlockGroup // made by this handle, not in the trees yet
+	allocUpdates    int           // reference updates since alloc_mutex was taken
+	task            *kernel.Task  // whose JournalInfo this is; nil in the real world, which knows no current task
+	outer           any           // what that was before
 }
 
 // PendingSnapshot is a snapshot that the commit of a transaction will take. The
@@ -472,6 +475,9 @@ again:
 		h.bytesReserved = numBytes
 		h.refsReserved = refsBytes
 	}
+	if h.task = fsInfo.k.Current(); h.task != nil {
+		h.outer, h.task.JournalInfo = h.task.JournalInfo, h
+	}
 	root.RecordRootInTrans(h)
 	return h, nil
 }
@@ -709,6 +715,10 @@ func (trans *TransHandle) endTransaction(throttle bool) error {
 //
 //kernel:none kmem_cache_free of btrfs_trans_handle_cachep
 func (fsInfo *FsInfo) freeTransHandle(trans *TransHandle) {
+	if trans.task != nil {
+		trans.task.JournalInfo = trans.outer
+		trans.task, trans.outer = nil, nil
+	}
 	trans.transaction = nil
 	trans.root = nil
 	fsInfo.transHandles.Put(trans)

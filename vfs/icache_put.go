@@ -17,3 +17,18 @@ func (inode *Inode) IputNotLast() bool {
 		}
 	}
 }
+
+// HoldFreeing gives an inode that is being evicted a reference, so that its last
+// I/O can take and drop others; PutFreeing takes it back when they are gone.
+// Only the evictor calls them.
+//
+//kernel:none for a kind of eviction that the kernel has not had since references of freeing inodes count
+func (inode *Inode) HoldFreeing() { inode.count.Add(1) }
+
+// PutFreeing ends HoldFreeing.
+//
+//kernel:none see HoldFreeing
+func (inode *Inode) PutFreeing() {
+	n := inode.count.Add(-1)
+	inode.Sb.V.K.WARN_ON(n != 0, "inode %d is evicted with %d references", inode.Ino, n)
+}

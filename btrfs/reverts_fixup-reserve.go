@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package btrfs
+
+// Without this commit the fixup worker reserves nothing: the page becomes
+// delalloc on credit, and what writing it back gives back was never taken.
+var revertFixupReserve = addRevert(&Revert{
+	Slug:    "fixup-reserve",
+	Commit:  "87826df0ec36",
+	Title:   "btrfs: delalloc for page dirtied out-of-band in fixup worker",
+	Seed:    "004",
+	Cases:   []string{"btrfs/010"},
+	Finding: "bytes_may_use",
+})
+
+// runBeforeReserve is the worker between seed 000 and this commit.
+//
+//kernel:none btrfs_writepage_fixup_worker of the commit before
+func (fixup *writepageFixup) runBeforeReserve() {
+	page, inode := fixup.page, fixup.inode
+	start := page.Offset()
+	end := start + pageSize - 1
+again:
+	page.Lock()
+	if page.Mapping.Load() == nil || !page.Dirty() || !page.Checked() {
+		page.ClearChecked()
+		page.Unlock()
+		return
+	}
+	var cached *ExtentState
+	inode.ioTree.LockExtentBits(start, end, 0, &cached)
+	if !page.Private2() {
+		if ordered := inode.LookupOrderedExtent(start); ordered != nil {
+			inode.ioTree.UnlockExtentCached(start, end, &cached)
+			page.Unlock()
+			inode.StartOrderedExtent(ordered, true)
+			ordered.PutOrderedExtent()
+			goto again
+		}
+		inode.setExtentDelalloc(start, end, 0, &cached)
+	}
+	page.ClearChecked()
+	inode.ioTree.UnlockExtentCached(start, end, &cached)
+	page.Unlock()
+}
