@@ -179,5 +179,7 @@ func (f *deviceFile) CloneRange(Handle, uint64, uint64, uint64) error { return u
 func (f *deviceFile) DedupeRange(Handle, uint64, uint64, uint64) (uint64, bool, error) {
 	return 0, false, unix.EINVAL
 }
-func (f *deviceFile) CopyRange(Handle, int64, int64, int) (int, error) { return 0, unix.EINVAL }
-func (f *deviceFile) Map(int64, int64, int, int) (Mapping, error)      { return nil, unix.ENOSYS }
+func (f *deviceFile) CopyRange(Handle, int64, int64, int) (int, error)  { return 0, unix.EINVAL }
+func (f *deviceFile) Map(int64, int64, int, int) (Mapping, error)       { return nil, unix.ENOSYS }
+func (f *deviceFile) PreadMap(Mapping, int64, int, int64) (int, error)  { return 0, unix.ENOSYS }
+func (f *deviceFile) PwriteMap(Mapping, int64, int, int64) (int, error) { return 0, unix.ENOSYS }

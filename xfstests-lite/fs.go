@@ -98,6 +98,9 @@ type Handle interface {
 	SyncRange(off, length int64, flags int) error
 	Advise(off, length int64, advice int) error
 	Map(off, length int64, prot, flags int) (Mapping, error)
+	// PreadMap and PwriteMap are pread and pwrite whose memory is n bytes of a mapping.
+	PreadMap(m Mapping, at int64, n int, off int64) (int, error)
+	PwriteMap(m Mapping, at int64, n int, off int64) (int, error)
 }
 
 // Mapping is a range of a file in memory.
@@ -108,6 +111,7 @@ type Mapping interface {
 	Advise(off, length int64, advice int) error
 	Remap(length int64, flags int) error
 	Len() int64
+	Addr() uint64
 	Unmap() error
 }
 

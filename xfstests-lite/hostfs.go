@@ -373,7 +373,24 @@ func (m *hostMapping) Remap(length int64, flags int) error {
 	return err
 }
 func (m *hostMapping) Len() int64   { return int64(len(m.b)) }
+func (m *hostMapping) Addr() uint64 { return uint64(uintptr(unsafe.Pointer(unsafe.SliceData(m.b)))) }
 func (m *hostMapping) Unmap() error { return unix.Munmap(m.b) }
+
+func (f hostFile) PreadMap(m Mapping, at int64, n int, off int64) (int, error) {
+	h, ok := m.(*hostMapping)
+	if !ok {
+		return 0, unix.EXDEV
+	}
+	return unix.Pread(f.fd(), h.b[at:at+int64(n)], off)
+}
+
+func (f hostFile) PwriteMap(m Mapping, at int64, n int, off int64) (int, error) {
+	h, ok := m.(*hostMapping)
+	if !ok {
+		return 0, unix.EXDEV
+	}
+	return unix.Pwrite(f.fd(), h.b[at:at+int64(n)], off)
+}
 
 // hostReader reads a Handle from its start, for programs that want a reader.
 type handleReader struct {

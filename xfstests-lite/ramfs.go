@@ -335,7 +335,9 @@ func (ramHandle) CloneRange(Handle, uint64, uint64, uint64) error      { return 
 func (ramHandle) DedupeRange(Handle, uint64, uint64, uint64) (uint64, bool, error) {
 	return 0, false, unix.EOPNOTSUPP
 }
-func (ramHandle) CopyRange(Handle, int64, int64, int) (int, error) { return 0, unix.EXDEV }
-func (ramHandle) SyncRange(int64, int64, int) error                { return nil }
-func (ramHandle) Advise(int64, int64, int) error                   { return nil }
-func (ramHandle) Map(int64, int64, int, int) (Mapping, error)      { return nil, unix.ENODEV }
+func (ramHandle) CopyRange(Handle, int64, int64, int) (int, error)  { return 0, unix.EXDEV }
+func (ramHandle) SyncRange(int64, int64, int) error                 { return nil }
+func (ramHandle) Advise(int64, int64, int) error                    { return nil }
+func (ramHandle) Map(int64, int64, int, int) (Mapping, error)       { return nil, unix.ENODEV }
+func (ramHandle) PreadMap(Mapping, int64, int, int64) (int, error)  { return 0, unix.ENODEV }
+func (ramHandle) PwriteMap(Mapping, int64, int, int64) (int, error) { return 0, unix.ENODEV }

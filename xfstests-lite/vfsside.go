@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kbtrfs/kernel/mm"
 	"kbtrfs/linearizability"
 	"kbtrfs/vfs"
 )
@@ -313,7 +314,24 @@ func (m *vfsMapping) Advise(off, length int64, advice int) error {
 	return m.p.Madvise(m.addr+uint64(off), uint64(length), advice)
 }
 func (m *vfsMapping) Len() int64   { return int64(m.length) }
+func (m *vfsMapping) Addr() uint64 { return m.addr }
 func (m *vfsMapping) Unmap() error { return m.p.Munmap(m.addr, m.length) }
+
+func (h *vfsFile) PreadMap(m Mapping, at int64, n int, off int64) (int, error) {
+	v, ok := m.(*vfsMapping)
+	if !ok || v.p != h.fs.p {
+		return 0, unix.EXDEV
+	}
+	return h.fs.p.PreadUser(h.fd, off, mm.UserSeg{Addr: v.addr + uint64(at), Len: n})
+}
+
+func (h *vfsFile) PwriteMap(m Mapping, at int64, n int, off int64) (int, error) {
+	v, ok := m.(*vfsMapping)
+	if !ok || v.p != h.fs.p {
+		return 0, unix.EXDEV
+	}
+	return h.fs.p.PwriteUser(h.fd, off, mm.UserSeg{Addr: v.addr + uint64(at), Len: n})
+}
 
 func (m *vfsMapping) Remap(length int64, flags int) error {
 	addr, err := m.p.Mremap(m.addr, m.length, uint64(length), flags, 0)

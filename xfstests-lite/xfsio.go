@@ -317,8 +317,8 @@ func (x *xfsIO) options(args []string, spec string) (opts []opt, operands []stri
 		for j := 1; j < len(a); j++ {
 			k := strings.IndexByte(spec, a[j])
 			if k < 0 || a[j] == ':' {
-				fmt.Fprintf(x.c.err, "xfs_io: invalid option -- '%c'\n", a[j])
-				x.exitcode = 1
+				fmt.Fprintf(x.c.err, "%s: invalid option -- '%c'\n", x.cmd.name, a[j])
+				x.usage()
 				return nil, nil, false
 			}
 			if k+1 < len(spec) && spec[k+1] == ':' {
@@ -575,10 +575,6 @@ func xfsPrint(x *xfsIO, _ []string) {
 		x.c.printf("%c%03d%c %-14s (%s)\n", left, i, right, f.name, f.describe(x.foreign))
 	}
 	for i, m := range x.maps {
-		left, right := byte(' '), byte(' ')
-		if m == x.cur {
-			left, right = '[', ']'
-		}
-		x.c.printf("%c%03d%c %d bytes at offset %d of %s\n", left, i, right, m.length, m.off, m.file.name)
+		x.printMap(i, m)
 	}
 }

@@ -8,8 +8,11 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"kbtrfs/kernel/mm"
 )
 
 // mapping returns the current mapping, or says that there is none.
@@ -34,23 +37,59 @@ func (x *xfsIO) mapRange(operands []string) (m *xfsMap, off, length int64, ok bo
 		if off, length, ok = x.offLen(operands); !ok {
 			return nil, 0, 0, false
 		}
-		if off < m.off {
+		rel := off - m.off
+		switch {
+		case rel < 0:
 			x.complain("offset (%d) is before start of mapping (%d)", off, m.off)
-			return nil, 0, 0, false
+		case rel > m.length:
+			x.complain("offset (%d) is beyond end of mapping (%d)", rel, m.off)
+		case rel+length > m.length:
+			x.complain("range (%d:%d) is beyond mapping (%d:%d)", off, rel, m.off, m.length)
+		default:
+			return m, off, length, true
 		}
-		if off+length > m.off+m.length {
-			x.complain("range (%d:%d) is beyond mapping (%d:%d)", off, length, m.off, m.length)
-			return nil, 0, 0, false
-		}
-		return m, off, length, true
+		return nil, 0, 0, false
 	}
 	x.usage()
 	return nil, 0, 0, false
 }
 
+// printMap shows a mapping as xfs_io does.
+func (x *xfsIO) printMap(i int, m *xfsMap) {
+	left, right := byte(' '), byte(' ')
+	if m == x.cur {
+		left, right = '[', ']'
+	}
+	prot := []byte("---")
+	for i, p := range []int{unix.PROT_READ, unix.PROT_WRITE, unix.PROT_EXEC} {
+		if m.prot&p != 0 {
+			prot[i] = "rwx"[i]
+		}
+	}
+	at := m.m.Addr()
+	x.c.printf("%c%03d%c 0x%x - 0x%x %s  %14s (%d : %d)\n", left, i, right, at, at+uint64(m.length), prot, m.file.name, m.off, m.length)
+}
+
+// signalled is how a memory access ends the program that the processor did not allow. It tells whether there was one.
+func (x *xfsIO) signalled(err error) bool {
+	sig, ok := err.(mm.Signal)
+	if !ok {
+		return false
+	}
+	x.c.flush()
+	name := unix.Signal(sig).String()
+	fmt.Fprintf(x.c.err, "%s%s (core dumped)\n", strings.ToUpper(name[:1]), name[1:])
+	x.quit, x.exitcode = true, 128+int(sig)
+	return true
+}
+
 func xfsMmap(x *xfsIO, args []string) {
 	if len(args) == 0 {
-		xfsPrint(x, nil)
+		if x.mapping() != nil {
+			for i, m := range x.maps {
+				x.printMap(i, m)
+			}
+		}
 		return
 	}
 	opts, operands, ok := x.options(args, "rwxSs:")
@@ -58,12 +97,16 @@ func xfsMmap(x *xfsIO, args []string) {
 		return
 	}
 	if len(operands) == 1 && len(opts) == 0 { // choose a mapping
+		if x.mapping() == nil {
+			return
+		}
 		n, err := strconv.Atoi(operands[0])
 		if err != nil || n < 0 || n >= len(x.maps) {
-			x.complain("file %s is out of range (0-%d)", operands[0], len(x.maps)-1)
+			x.complain("value %s is out of range (0-%d)", operands[0], len(x.maps)-1)
 			return
 		}
 		x.cur = x.maps[n]
+		x.printMap(n, x.cur)
 		return
 	}
 	off, length, ok := x.offLen(operands)
@@ -73,6 +116,11 @@ func xfsMmap(x *xfsIO, args []string) {
 	prot := 0
 	for _, o := range opts {
 		switch o.c {
+		case 's': // room behind the mapping, of which there is plenty
+			if _, ok := xfsNumber(o.value); !ok {
+				x.complain("non-numeric size argument -- %s", o.value)
+				return
+			}
 		case 'r':
 			prot |= unix.PROT_READ
 		case 'w':
@@ -129,14 +177,19 @@ func xfsMread(x *xfsIO, args []string) {
 	}
 	buf := make([]byte, length)
 	if err := m.m.Load(buf, off-m.off); err != nil {
-		x.perror("mread", err)
+		if !x.signalled(err) {
+			x.perror("mread", err)
+		}
 		return
 	}
 	if has(opts, 'r') {
 		slices.Reverse(buf)
 	}
-	if has(opts, 'v') {
+	switch {
+	case has(opts, 'f'): // offsets of the file
 		x.dump(off, buf)
+	case has(opts, 'v'): // of the mapping
+		x.dump(off-m.off, buf)
 	}
 }
 
@@ -163,7 +216,9 @@ func xfsMwrite(x *xfsIO, args []string) {
 	for length > 0 {
 		n := min(length, piece)
 		if err := m.m.Store(buf[:n], off-m.off); err != nil {
-			x.perror("mwrite", err)
+			if !x.signalled(err) {
+				x.perror("mwrite", err)
+			}
 			return
 		}
 		off, length = off+n, length-n
@@ -189,14 +244,25 @@ func xfsMsync(x *xfsIO, args []string) {
 }
 
 func xfsMadvise(x *xfsIO, args []string) {
-	_, operands, ok := x.options(args, "drsw")
-	if ok {
-		x.mapRange(operands)
+	opts, operands, ok := x.options(args, "drsw")
+	if !ok {
+		return
+	}
+	advice := unix.MADV_NORMAL
+	for _, o := range opts {
+		advice = map[byte]int{'d': unix.MADV_DONTNEED, 'r': unix.MADV_RANDOM, 's': unix.MADV_SEQUENTIAL, 'w': unix.MADV_WILLNEED}[o.c]
+	}
+	m, off, length, ok := x.mapRange(operands)
+	if !ok {
+		return
+	}
+	if err := m.m.Advise(off-m.off, length, advice); err != nil {
+		x.perror("madvise", err)
 	}
 }
 
 func xfsMremap(x *xfsIO, args []string) {
-	_, operands, ok := x.options(args, "f:m")
+	opts, operands, ok := x.options(args, "f:m")
 	if !ok {
 		return
 	}
@@ -213,14 +279,13 @@ func xfsMremap(x *xfsIO, args []string) {
 		x.complain("non-numeric size argument -- %s", operands[0])
 		return
 	}
-	// A mapping of the new size takes the place of the old one.
-	next, err := m.file.h.Map(m.off, size, m.prot, unix.MAP_SHARED)
-	if err == nil {
-		err = m.m.Unmap()
+	flags := 0
+	if has(opts, 'm') {
+		flags = unix.MREMAP_MAYMOVE
 	}
-	if err != nil {
+	if err := m.m.Remap(size, flags); err != nil {
 		x.perror("mremap", err)
 		return
 	}
-	m.m, m.length = next, size
+	m.length = size
 }
