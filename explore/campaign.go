@@ -90,6 +90,7 @@ type Failure struct {
 	token    Token
 	every    int // InvariantEvery of the run
 	limit    int // and MaxSteps
+	thorough bool
 }
 
 // Result is what a campaign has found.
@@ -189,7 +190,7 @@ func (c *campaign) worker(ctx context.Context) {
 			if c.o.EachRun != nil {
 				c.o.EachRun(s, f)
 			}
-			c.found(s, i+1, f)
+			c.found(s, i+1, f, thorough)
 		}
 	}
 }
@@ -239,9 +240,9 @@ func (c *campaign) count(s *sched.Scheduler, thorough bool) {
 }
 
 // found keeps a finding, after running its schedule twice more.
-func (c *campaign) found(s *sched.Scheduler, number int64, f *Finding) {
+func (c *campaign) found(s *sched.Scheduler, number int64, f *Finding, thorough bool) {
 	fail := &Failure{Finding: *f, Program: c.p, Case: c.p.Name(), Strategy: s.Strategy().String(), Number: number, Steps: s.Steps(), Hash: s.Hash(),
-		Time: time.Since(c.start).Seconds(), every: invariantEvery, limit: c.o.MaxSteps}
+		Time: time.Since(c.start).Seconds(), every: invariantEvery, limit: c.o.MaxSteps, thorough: thorough}
 	fail.setToken(Token{c.p.Name(), c.p.Hash(), slices.Clone(s.Switches()), slices.Clone(s.Choices())})
 	if f.Kind != KindLockOrder { // those are made by several schedules together
 		if g := Confirm(c.p, fail); g != nil {
@@ -282,7 +283,8 @@ func (f *Failure) setToken(t Token) {
 func Confirm(p Program, fail *Failure) *Finding {
 	var hashes [2]uint64
 	for i := range hashes {
-		f, s, err := RunToken(p, fail.token, &sched.Options{InvariantEvery: fail.every, MaxSteps: fail.limit})
+		s := newReplay(fail.token, &sched.Options{InvariantEvery: fail.every, MaxSteps: fail.limit})
+		f, err := p.Run(s, RunOptions{Thorough: fail.thorough})
 		if err != nil {
 			return &Finding{Kind: KindCannotReplay, Msg: err.Error()}
 		}

@@ -41,6 +41,7 @@ const (
 	KindOutput       = "wrong output"
 	KindCheck        = "check"
 	KindUmount       = "umount"
+	KindHistory      = "not linearizable"
 	KindRandomness   = "not deterministic"
 	KindCannotReplay = "not replayable"
 )

@@ -90,12 +90,9 @@ func (r *Shrunk) minimal(ctx context.Context, fail *Failure) *Failure {
 	return &small
 }
 
-// exact is a failure as it looks when the invariants are evaluated at each step:
-// it may come earlier, or be another one.
+// exact is a failure as it looks when the invariants are evaluated at each step
+// and the run is thorough: it may come earlier, or be another one.
 func (r *Shrunk) exact(fail *Failure) *Failure {
-	if fail.every < 2 {
-		return fail
-	}
 	r.Replays++
 	f, s, err := RunToken(fail.Program, fail.token, nil)
 	if err != nil || f == nil {

@@ -6,14 +6,15 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/maphash"
+	"maps"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
-
 	"kbtrfs/vfs"
 )
 
@@ -51,6 +52,9 @@ type place struct {
 
 // MountedOn says that dir is a mount point, which the history begins with.
 func (r *Recorder) MountedOn(dir string) {
+	if r.knows(dir) {
+		return // a branch has it
+	}
 	c := r.Client(nil)
 	for at := 1; at <= len(dir); at++ {
 		if at == len(dir) || dir[at] == '/' && !r.knows(dir[:at+1]) {
@@ -100,6 +104,18 @@ func (p *place) name() string {
 		return p.dir
 	}
 	return p.dir + "#" + strconv.Itoa(p.made)
+}
+
+// Branch returns a recorder that has noted what r has: for a machine that goes on
+// from the same state. No call may be in flight.
+func (r *Recorder) Branch() *Recorder {
+	h := r.History()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b := &Recorder{Cell: r.Cell, incomplete: slices.Clone(r.incomplete), contents: maps.Clone(r.contents), bytes: r.bytes, places: slices.Clone(r.places), stopped: r.stopped}
+	b.tick.Store(r.tick.Load())
+	b.Client(nil).calls = h.Calls
+	return b
 }
 
 // Unmounted notes that a file system was unmounted since tick start: all of it is

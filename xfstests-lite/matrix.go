@@ -146,14 +146,17 @@ func matrixProgram(ctx context.Context, p *Program, r *btrfs.Revert, slug string
 				continue
 			}
 			f := res.Failures[0]
-			if !strings.Contains(f.Kind+": "+f.Msg+f.Detail, r.Finding) {
-				row.Problem = fmt.Sprintf("found %s: %s, and not %q", f.Kind, f.Msg, r.Finding)
-			}
 			row.Found++
 			counts, seconds = append(counts, f.Number), append(seconds, f.Time)
 			if row.Token == "" {
 				small := explore.Shrink(ctx, f, 1)
 				row.Finding, row.Switches, row.Token = f.Kind+": "+strings.SplitN(f.Msg, "\n", 2)[0], small.Switches, small.Token
+				if text := f.Kind + ": " + f.Msg + f.Detail; !strings.Contains(text, r.Finding) {
+					row.Finding += fmt.Sprintf(" (the commit is about %q)", r.Finding)
+				}
+				if f.Kind == explore.KindRandomness || f.Kind == explore.KindCannotReplay {
+					row.Problem = f.Kind
+				}
 			}
 		}
 		slices.Sort(counts)

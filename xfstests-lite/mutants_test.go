@@ -27,7 +27,7 @@ var mutants = []mutant{
 	{"btrfs/ordered-data.go", "RemoveOrderedExtent", "entry.wait.WakeUp()", 0},
 	{"btrfs/ordered-data.go", "PutOrderedExtent", "inode.AddDelayedIput()", 0},
 	{"btrfs/extent-io-tree.go", "ClearExtentBit", "tree.waitq.WakeUp()", 0},
-	{"btrfs/extent-io-tree.go", "waitExtentBit", "tree.waitq.WaitEvent(func() bool { return !tree.bitsAt(start, bits) })", 0},
+	{"btrfs/extent-io-tree.go", "waitExtentBit", "tree.waitq.WaitEventFor(func() bool { return !tree.bitsAt(start, bits) }, func() []kernel.Waitee { return tree.ownersAt(start) })", 0},
 	{"btrfs/transaction.go", "endTransaction", "curTrans.writerWait.WakeUp()", 0},
 	{"btrfs/transaction.go", "Commit", "fsInfo.transactionWait.WakeUp()", 0},
 	{"btrfs/transaction.go", "Commit", "curTrans.commitWait.WakeUp()", 0},

@@ -19,6 +19,7 @@ import (
 	"kbtrfs/explore"
 	"kbtrfs/kernel"
 	"kbtrfs/kernel/sched"
+	"kbtrfs/linearizability"
 	"kbtrfs/vfs"
 	"kbtrfs/xfstests-lite/bash"
 )
@@ -81,6 +82,7 @@ type mark struct {
 	ram   *ramFS
 	pids  int64
 	jobs  bool
+	calls *linearizability.Recorder // what the case has called so far
 }
 
 // ErrNotrun says why a case cannot be explored.
@@ -182,7 +184,8 @@ func (p *Program) environ() []string {
 // prepare runs the case once and takes down the mark.
 func (p *Program) prepare(text string) error {
 	s := sched.NewWith(sched.Options{Strategy: sched.NewReplay(nil, nil)})
-	m := NewMachine(MachineOptions{Kind: p.o.Kind, Scheduler: s, Seed: 1, Params: p.params()})
+	rec := &linearizability.Recorder{}
+	m := NewMachine(MachineOptions{Kind: p.o.Kind, Scheduler: s, Seed: 1, Params: p.params(), Recorder: rec})
 	ses := p.session(m, newRamFS())
 	out := &output{}
 	name := "./tests/" + p.c.Name
@@ -224,7 +227,7 @@ func (p *Program) prepare(text string) error {
 			p.mark = nil
 			if table := m.mountTable(); len(table) == 2 && table[1].dir == last.call.dir {
 				if snap := sh.Snapshot(next); snap != nil {
-					p.mark = &mark{image: last.image, dm: last.dm, mount: last.call, shell: snap, out: out.bytes(), ram: ses.ram.clone(), pids: ses.pids.Load()}
+					p.mark = &mark{image: last.image, dm: last.dm, mount: last.call, shell: snap, out: out.bytes(), ram: ses.ram.clone(), pids: ses.pids.Load(), calls: rec.Branch()}
 				}
 			}
 		})
@@ -268,7 +271,8 @@ var outputs = sync.Pool{New: func() any { return &output{} }}
 // Run implements explore.Program.
 func (p *Program) Run(s *sched.Scheduler, o explore.RunOptions) (*explore.Finding, error) {
 	s.SetInvariant(nil)
-	m := NewMachine(MachineOptions{Kind: p.o.Kind, Scheduler: s, Seed: 1, Params: p.params()})
+	rec := p.mark.calls.Branch()
+	m := NewMachine(MachineOptions{Kind: p.o.Kind, Scheduler: s, Seed: 1, Params: p.params(), Recorder: rec})
 	ses := p.session(m, p.mark.ram.clone())
 	defer ses.cancel(nil)
 	ses.pids.Store(p.mark.pids)
@@ -347,7 +351,21 @@ func (p *Program) Run(s *sched.Scheduler, o explore.RunOptions) (*explore.Findin
 	if err != nil {
 		return &explore.Finding{Kind: explore.KindUmount, Msg: err.Error()}, nil
 	}
+	if found == nil {
+		found = p.explain(rec)
+	}
 	return found, nil
+}
+
+// explain asks whether what the case's calls returned can be explained by an
+// order of the calls. What cannot be judged passes.
+func (p *Program) explain(rec *linearizability.Recorder) *explore.Finding {
+	v := linearizability.Check(rec.History(), linearizability.Options{Workers: 1, Most: 1})
+	if len(v.Violations) == 0 {
+		return nil
+	}
+	x := v.Violations[0]
+	return &explore.Finding{Kind: explore.KindHistory, Msg: fmt.Sprintf("%s of %s: %s", x.Rule, x.Object, x.Why), Detail: v.String()}
 }
 
 // judge compares what the case printed with its golden output.

@@ -5,6 +5,7 @@ package xfstests
 import (
 	"context"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"testing"
@@ -135,5 +136,32 @@ func TestProgramMark(t *testing.T) {
 	}
 	if string(p.golden) != whole.Output {
 		t.Errorf("%q, want %q", p.golden, whole.Output)
+	}
+}
+
+// BenchmarkSchedule is one schedule of a case of two tasks: a machine, mounting a
+// fresh tiny image, a write each, unmounting it and looking for leaks.
+func BenchmarkSchedule(b *testing.B) {
+	c, err := Builtin().Find("race/003")
+	if err != nil {
+		b.Fatal(err)
+	}
+	p, err := NewProgram(Builtin(), c, ProgramOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer p.Close()
+	defer debug.SetGCPercent(debug.SetGCPercent(800)) // as ktest explore has it
+	for _, strategy := range []string{"pos", "random", "pct"} {
+		b.Run(strategy, func(b *testing.B) {
+			b.ReportAllocs()
+			res, err := explore.Run(context.Background(), p, explore.Options{Strategy: strategy, Schedules: int64(b.N), Seed: 1, Depth: 3})
+			if err != nil || len(res.Failures) > 0 {
+				b.Fatal(res, err)
+			}
+			b.ReportMetric(float64(res.Schedules)/b.Elapsed().Seconds(), "schedules/s")
+			b.ReportMetric(float64(res.Explored)/float64(res.Schedules), "explored/schedule")
+			b.ReportMetric(float64(res.Steps)/float64(res.Schedules), "steps/schedule")
+		})
 	}
 }

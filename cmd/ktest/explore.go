@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -90,6 +91,9 @@ func runExplore(ctx context.Context, c *command, args []string) error {
 	if x.replay != "" {
 		return x.runReplay()
 	}
+	// Machines live for less than a millisecond and leave half a megabyte behind.
+	debug.SetGCPercent(800)
+	debug.SetMemoryLimit(4 << 30)
 	if x.shard != "" {
 		if n, _ := fmt.Sscanf(x.shard, "%d/%d", &x.o.Shard, &x.o.Shards); n != 2 || x.o.Shards < 1 || x.o.Shard < 0 || x.o.Shard >= x.o.Shards {
 			return usagef("--shard wants I/N with 0 <= I < N, not %q", x.shard)
