@@ -286,11 +286,21 @@ func (p *Print) String() string {
 		line = line + strings.Repeat(" ", max(at[i]-len(line), 0)) + h
 	}
 	b.WriteString(line + "\n")
-	for _, l := range p.Lines {
+	for i, l := range p.Lines {
+		if rest := len(p.Lines) - mostLines; rest > 0 && i >= mostLines/2 && i < mostLines/2+rest {
+			if i == mostLines/2 {
+				fmt.Fprintf(&b, "  ... %d lines ...\n", rest)
+			}
+			continue
+		}
 		b.WriteString(strings.Repeat(" ", at[l.Column]+indent*(l.Depth+1)) + l.Text + "\n")
 	}
 	return b.String()
 }
+
+// mostLines is how long a print may be; behind that, its middle is left out. A
+// livelock has no end.
+const mostLines = 240
 
 // Trace runs a failure's schedule once more and returns what it did.
 func Trace(f *Failure, probe func() string) ([]sched.Event, error) {

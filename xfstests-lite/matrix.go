@@ -20,7 +20,7 @@ import (
 
 // MatrixOptions say how much of it is tried.
 type MatrixOptions struct {
-	Strategies []string // that look for the defect; default pos
+	Strategies []string // that look for the defect; default mix
 	Seeds      int      // for each; default 1
 	Schedules  int64    // at most, to find it; default 3000
 	Clean      int64    // schedules with the commit applied; default 1000
@@ -54,7 +54,10 @@ func (r MatrixRow) OK() bool { return r.Problem == "" && r.Found == r.Seeds }
 // Matrix tries the commits named, all if there are none.
 func Matrix(ctx context.Context, t *Tree, slugs []string, o MatrixOptions) ([]MatrixRow, error) {
 	if len(o.Strategies) == 0 {
-		o.Strategies = []string{"pos"}
+		o.Strategies = []string{"mix"}
+	}
+	if o.Depth == 0 {
+		o.Depth = 3
 	}
 	o.Seeds = max(o.Seeds, 1)
 	if o.Schedules == 0 {

@@ -22,7 +22,7 @@ import (
 
 var exploreCommand = &command{
 	name: "explore",
-	usage: "[-g GROUP] [--strategy pos|random|sticky|pct|dfs|dpor] [--schedules N] [--preemptions K] [--seed N] [--revert SLUG] [-j N] [--shard I/N] [CASE...]\n" +
+	usage: "[-g GROUP] [--strategy pos|random|sticky|pct|mix|dfs|dpor] [--schedules N] [--preemptions K] [--seed N] [--revert SLUG] [-j N] [--shard I/N] [CASE...]\n" +
 		"       ktest explore --replay TOKEN|FILE [--html FILE] [--perfetto FILE]\n" +
 		"       ktest explore --matrix [--strategy NAME,...] [--seeds N] [SLUG...]\n" +
 		"       ktest explore merge FILE...",
@@ -42,10 +42,10 @@ type exploreFlags struct {
 
 func (x *exploreFlags) define(f *flag.FlagSet) {
 	f.StringVar(&x.group, "g", "", "the cases of `GROUP`")
-	f.StringVar(&x.o.Strategy, "strategy", "pos", "`NAME` of the strategy: "+strings.Join(explore.Strategies, ", "))
+	f.StringVar(&x.o.Strategy, "strategy", "", "`NAME` of the strategy: "+strings.Join(explore.Strategies, ", ")+" (default pos; --matrix: mix)")
 	f.Int64Var(&x.o.Schedules, "schedules", 0, "at most `N` schedules a case (default 2000; dfs and dpor: until all are tried)")
 	f.IntVar(&x.o.Preemptions, "preemptions", 2, "dfs: at most `K` preemptions")
-	f.IntVar(&x.o.Depth, "depth", 4, "pct: `D` ordering constraints")
+	f.IntVar(&x.o.Depth, "depth", 3, "pct and mix: `D` ordering constraints")
 	f.Uint64Var(&x.o.Seed, "seed", 1, "`SEED` of the samplers")
 	f.StringVar(&x.revert, "revert", "", "take back the historical commits `SLUG[=VARIANT],...`; without cases: those that must catch them")
 	f.StringVar(&x.replay, "replay", "", "run one schedule again: a `TOKEN`, or a file that explore has written")
@@ -374,7 +374,11 @@ func (x *exploreFlags) runMatrix(ctx context.Context, slugs []string) error {
 		fmt.Println(xfstests.MatrixHead)
 	}
 	problems := 0
-	rows, err := xfstests.Matrix(ctx, xfstests.Builtin(), slugs, xfstests.MatrixOptions{Strategies: strings.Split(x.o.Strategy, ","), Seeds: x.seeds, Schedules: x.o.Schedules,
+	var strategies []string
+	if x.o.Strategy != "" {
+		strategies = strings.Split(x.o.Strategy, ",")
+	}
+	rows, err := xfstests.Matrix(ctx, xfstests.Builtin(), slugs, xfstests.MatrixOptions{Strategies: strategies, Seeds: x.seeds, Schedules: x.o.Schedules,
 		Clean: x.clean, Workers: x.o.Workers, Depth: x.o.Depth, Progress: func(r xfstests.MatrixRow) {
 			if !r.OK() {
 				problems++
