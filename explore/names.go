@@ -11,7 +11,7 @@ import (
 
 // kernelNames is one line for each Go function that mirrors one of the kernel:
 // both names, as the //kernel: directives of the source tell them. TestNames
-// holds the table against the source and rewrites it with -update.
+// holds the table near the source and rewrites it with -update.
 //
 //go:embed names.txt
 var kernelNames string
