@@ -278,11 +278,12 @@ func (rc *relocControl) relocateBatch(batch []relocExtent) error {
 	pending := batch[:0:0]
 	for _, e := range batch {
 		if e.level < 0 {
-			err := rc.copyDataExtent(&e)
-			if err != nil {
+			if err := rc.copyDataExtent(&e); err != nil {
 				return err
 			}
-			pending = append(pending, e)
+			if e.new != 0 {
+				pending = append(pending, e)
+			}
 			continue
 		}
 		shared, err := rc.relocateCowonlyBlock(&e)
@@ -508,14 +509,15 @@ func (rc *relocControl) copyDataExtent(e *relocExtent) error {
 	}
 	err = rc.preallocExtent(e, offset)
 	inode.freeReservedDataSpace(e.len)
-	if err != nil {
+	if err != nil || e.new == 0 {
 		return err
 	}
 	return rc.relocateInodePages(e, offset)
 }
 
-// preallocExtent reserves the place of the copy, in one piece, and takes a
-// reference to the old extent.
+// preallocExtent takes a reference to the old extent and reserves the place of
+// the copy, in one piece. If the extent has been freed meanwhile there is nothing
+// to copy, and e.new stays 0.
 //
 //kernel:fs/btrfs/relocation.c prealloc_file_extent_cluster
 func (rc *relocControl) preallocExtent(e *relocExtent, offset uint64) error {
@@ -525,26 +527,30 @@ func (rc *relocControl) preallocExtent(e *relocExtent, offset uint64) error {
 	if err != nil {
 		return err
 	}
-	var ins disk.Key
-	if err = trans.ReserveExtent(root, e.len, e.len, 0, 0, &ins, true); err != nil {
-		trans.End()
+	held, err := rc.holdExtent(trans, e, relocOldBase+offset)
+	if err != nil || !held {
+		if eerr := trans.End(); err == nil {
+			err = eerr
+		}
 		return err
 	}
-	e.new = ins.Objectid
-	err = inode.insertReservedFileExtent(trans, offset, &disk.FileExtentItem{
-		RamBytes: e.len, Type: disk.BTRFS_FILE_EXTENT_PREALLOC,
-		DiskBytenr: e.new, DiskNumBytes: e.len, NumBytes: e.len,
-	})
-	if err != nil {
-		fsInfo.FreeReservedExtent(ins.Objectid, ins.Offset)
-	} else {
-		err = root.InsertFileExtent(trans, inode.location.Objectid, relocOldBase+offset, e.start, e.len, e.len, 0, e.len)
+	var ins disk.Key
+	err = trans.ReserveExtent(root, e.len, e.len, 0, 0, &ins, true)
+	if err == unix.ENOSPC {
+		trans.End() // the reference goes with the inode
+		return err
 	}
 	if err == nil {
-		err = trans.IncExtentRef(root, e.start, e.len, 0, root.Objectid(), inode.location.Objectid, relocOldBase+offset)
+		e.new = ins.Objectid
+		err = inode.insertReservedFileExtent(trans, offset, &disk.FileExtentItem{
+			RamBytes: e.len, Type: disk.BTRFS_FILE_EXTENT_PREALLOC,
+			DiskBytenr: e.new, DiskNumBytes: e.len, NumBytes: e.len,
+		})
+		if err != nil {
+			fsInfo.FreeReservedExtent(ins.Objectid, ins.Offset)
+		}
 	}
 	if err == nil {
-		inode.AddBytes(int64(e.len))
 		err = root.UpdateInode(trans, inode)
 	}
 	trans.abortOn(err)
@@ -552,6 +558,29 @@ func (rc *relocControl) preallocExtent(e *relocExtent, offset uint64) error {
 		err = eerr
 	}
 	return err
+}
+
+// holdExtent gives the reloc inode a file extent of the old one, if that still
+// has another reference.
+//
+//kernel:none btrfs_inc_extent_ref for an extent that may go at any moment
+func (rc *relocControl) holdExtent(trans *TransHandle, e *relocExtent, offset uint64) (held bool, err error) {
+	inode := rc.dataInode
+	root := inode.root
+	trans.lockAlloc()
+	refs, _, err := rc.fsInfo.LookupExtentInfo(e.start, e.len, false)
+	if err == nil && refs > 0 {
+		err = trans.incExtentRefRaw(e.start, e.len, 0, root.Objectid(), inode.location.Objectid, offset, 1)
+		if err == nil {
+			err = trans.runPending(false)
+		}
+	}
+	trans.unlockAlloc()
+	if err == nil && refs > 0 {
+		inode.AddBytes(int64(e.len))
+		err = root.InsertFileExtent(trans, inode.location.Objectid, offset, e.start, e.len, e.len, 0, e.len)
+	}
+	return refs > 0, trans.abortOn(err)
 }
 
 // relocateInodePages puts the bytes of an extent into pages of the reloc inode
