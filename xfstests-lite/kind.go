@@ -91,7 +91,9 @@ func MkfsFlags(args []string) (o mkfs.Options, rest []string, err error) {
 		case "-O", "--features", "-R", "--runtime-features":
 			for f := range strings.SplitSeq(v, ",") {
 				switch f {
-				case "", "extref", "skinny-metadata", "no-holes", "free-space-tree":
+				case "", "extref", "skinny-metadata", "free-space-tree":
+				case "no-holes", "^no-holes":
+					o.ExplicitHoles = f[0] == '^'
 				default:
 					return o, nil, fmt.Errorf("unrecognized filesystem feature '%s'", f)
 				}

@@ -36,6 +36,10 @@ type Options struct {
 	DataProfile string    // "single" (default) or "dup"
 	MetaProfile string    // "dup" (default) or "single"
 
+	// ExplicitHoles makes holes of files have items, as before no-holes was the
+	// default: mkfs.btrfs -O ^no-holes.
+	ExplicitHoles bool
+
 	// AllowTiny takes devices from 8 MiB on, which mkfs.btrfs refuses, for
 	// models that need many small file systems. Larger devices come out as
 	// without it.
@@ -179,7 +183,7 @@ func newPlan(name string, devSize uint64, now int64, rand func([]byte), o Option
 	}
 
 	sec := disk.Timespec{Sec: uint64(now / 1e9)}
-	m := &builder{layout: l, nodesize: nodesize, now: sec, label: o.Label, fsid: o.UUID}
+	m := &builder{layout: l, nodesize: nodesize, now: sec, label: o.Label, fsid: o.UUID, explicitHoles: o.ExplicitHoles}
 	ids := []*disk.UUID{&m.chunkID, &m.devID, &m.subvolID}
 	if m.fsid.IsZero() {
 		ids = append(ids, &m.fsid)

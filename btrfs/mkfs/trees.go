@@ -52,10 +52,12 @@ type builder struct {
 	nodesize int
 	now      disk.Timespec
 	label    string
-	fsid     disk.UUID
-	chunkID  disk.UUID // of the chunk tree
-	devID    disk.UUID
-	subvolID disk.UUID // of the top level subvolume
+
+	explicitHoles bool
+	fsid          disk.UUID
+	chunkID       disk.UUID // of the chunk tree
+	devID         disk.UUID
+	subvolID      disk.UUID // of the top level subvolume
 
 	leaves []*leaf // in the order of their addresses
 	byTree map[uint64]*leaf
@@ -364,6 +366,9 @@ func (m *builder) super() *disk.Super {
 		CsumType:           disk.BTRFS_CSUM_TYPE_CRC32,
 		DevItem:            m.devItem(),
 		UUIDTreeGeneration: generation,
+	}
+	if m.explicitHoles {
+		s.IncompatFlags &^= disk.BTRFS_FEATURE_INCOMPAT_NO_HOLES
 	}
 	s.SetLabel(m.label)
 	system := m.find(disk.BTRFS_BLOCK_GROUP_SYSTEM)
