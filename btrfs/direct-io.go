@@ -164,10 +164,14 @@ func (inode *Inode) nocowExtentDirect(start, length uint64) (m dioMap, ok bool, 
 	return m, true, nil
 }
 
+// maxDirectDrops is how often a direct write drops the same pages.
+const maxDirectDrops = 3
+
 // lockExtentDirect locks a range in which no ordered extent is, and for writing
 // no page either: somebody may have read or written one since they were dropped,
 // and a read that comes after the write must not find it. An error: the page
-// cache cannot be kept out.
+// cache cannot be kept out, because a page cannot be dropped, or because somebody
+// who has the file mapped brings it back each time.
 //
 //kernel:fs/btrfs/inode.c lock_extent_direct @v3.12
 func (inode *Inode) lockExtentDirect(lockStart, lockEnd uint64, cached **ExtentState, writing bool) error {
@@ -177,7 +181,7 @@ func (inode *Inode) lockExtentDirect(lockStart, lockEnd uint64, cached **ExtentS
 		return nil
 	}
 	tree := &inode.ioTree
-	for {
+	for drops := 0; ; {
 		tree.LockExtentBits(lockStart, lockEnd, 0, cached)
 		ordered := inode.LookupOrderedRange(lockStart, lockEnd-lockStart+1)
 		if ordered == nil && (!writing || !tree.TestRangeBit(lockStart, lockEnd, EXTENT_UPTODATE, false, *cached)) {
@@ -188,6 +192,9 @@ func (inode *Inode) lockExtentDirect(lockStart, lockEnd uint64, cached **ExtentS
 			inode.StartOrderedExtent(ordered, true)
 			ordered.PutOrderedExtent()
 		} else {
+			if drops++; drops > maxDirectDrops {
+				return unix.EBUSY
+			}
 			if err := mm.FilemapWriteAndWaitRange(inode.Mapping, int64(lockStart), int64(lockEnd)); err != nil {
 				return err
 			}

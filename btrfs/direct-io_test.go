@@ -251,6 +251,31 @@ var directCases = []detCase{
 		},
 		after: oneOf("a", "b"),
 	},
+	{
+		name: "direct read of several extents beside writes of two of them",
+		setup: func(p *vfs.Process) error {
+			if err := blocksOf("aaaa")(p); err != nil {
+				return err
+			}
+			err := pwriteAll(p, "/f", letters('b', 4096), 4096)
+			p.Sync()
+			return err
+		},
+		tasks: []func(p *vfs.Process) error{
+			func(p *vfs.Process) error {
+				return withDirect(p, func(fd int) error {
+					buf := make([]byte, 16384)
+					if n, err := p.Pread(fd, buf, 0); err != nil || n != 16384 {
+						return fmt.Errorf("direct read %d, %v", n, err)
+					}
+					return oneOf("ac", "bc", "a", "ad")(buf)
+				})
+			},
+			func(p *vfs.Process) error { return pwriteDirect(p, letters('c', 8192), 0) },
+			func(p *vfs.Process) error { return pwriteAll(p, "/f", letters('d', 4096), 12288) },
+		},
+		after: oneOf("c", "c", "a", "d"),
+	},
 }
 
 // detSeeds is the range of seeds that a test runs: KTEST_SEEDS=first-last, or
