@@ -18,13 +18,14 @@ import (
 
 var linCommand = &command{
 	name:  "lin",
-	usage: "[--live] [--clients N] [--mix FILE] [--calls N] [--time D] [--schedules N] [--revert SLUG] [--out DIR] [--json] [CASE...]",
+	usage: "[--live] [--clients N] [--mix FILE] [--calls N] [--time D] [--schedules N] [--revert SLUG] [--out DIR] [--json] [-g GROUP] [CASE...]",
 	short: "judge whether what clients see is linearizable; no CASE = a live run of mixed clients",
 	run:   runLin,
 }
 
 func runLin(ctx context.Context, c *command, args []string) error {
 	f := c.flags()
+	group := f.String("g", "", "the cases of `GROUP`")
 	live := f.Bool("live", false, "clients on real goroutines; CASE is not allowed")
 	clients := f.Int("clients", 0, "`NUMBER` of clients of a live run (default the mix's)")
 	mixFile := f.String("mix", "", "what the clients do, from `FILE` (\"-\": print the default)")
@@ -40,13 +41,13 @@ func runLin(ctx context.Context, c *command, args []string) error {
 	if err != nil {
 		return err
 	}
-	if *live && len(names) > 0 {
+	if *live && (len(names) > 0 || *group != "") {
 		return usagef("--live and cases exclude each other")
 	}
 	l := &linRun{what: "lin", out: *out, json: *asJSON, begin: time.Now()}
 	params := map[string]string{"btrfs.revert": *revert}
-	if len(names) > 0 {
-		cases, err := selectCases(xfstests.Builtin(), "", names)
+	if len(names) > 0 || *group != "" {
+		cases, err := selectCases(xfstests.Builtin(), *group, names)
 		if err != nil {
 			return usageError{err}
 		}
