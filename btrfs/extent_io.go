@@ -12,7 +12,6 @@ import (
 	"kbtrfs/btrfs/disk"
 	"kbtrfs/kernel"
 	"kbtrfs/kernel/mm"
-	"kbtrfs/vfs"
 	"kbtrfs/workqueue"
 )
 
@@ -1061,86 +1060,4 @@ func (inode *Inode) tryReleaseExtentMapping(page *mm.Page) bool {
 		inode.extentTree.releaseMap(&inode.ioTree, page.Offset())
 	}
 	return inode.tryReleaseExtentState(page)
-}
-
-// extentFiemap lists the extents of start..start+length, delalloc included.
-//
-//kernel:fs/btrfs/fiemap.c extent_fiemap
-func (inode *Inode) extentFiemap(info *vfs.FiemapExtentInfo, start, length uint64) error {
-	if err := inode.FiemapPrep(info, start, &length, 0); err != nil {
-		return err
-	}
-	sectorsize := uint64(inode.root.fsInfo.sectorsize)
-	start = alignDown(start, sectorsize)
-	end := min(alignUp(rangeEnd(start, length), sectorsize), alignUp(uint64(inode.ISize()), sectorsize))
-	lastExtent, err := inode.lastExtentEnd()
-	if err != nil {
-		return err
-	}
-	end = max(end, min(rangeEnd(start, length), lastExtent))
-	if start >= end {
-		return nil
-	}
-	var cached *ExtentState
-	inode.ioTree.LockExtentBits(start, end-1, 0, &cached)
-	defer inode.ioTree.UnlockExtentCached(start, end-1, &cached)
-
-	var pending *vfs.FiemapExtent
-	emit := func(e *vfs.FiemapExtent) bool {
-		info.Mapped++
-		if info.Max == 0 {
-			return true
-		}
-		info.Extents = append(info.Extents, *e)
-		return info.Mapped < info.Max
-	}
-	for off := start; off < end; {
-		em, err := inode.getExtentFiemap(off, end-off)
-		if err != nil {
-			return err
-		}
-		from, to := max(em.start, off), em.end()
-		off = to
-		if em.blockStart == EXTENT_MAP_HOLE {
-			continue
-		}
-		e := vfs.FiemapExtent{Logical: from, Length: to - from}
-		switch {
-		case em.blockStart == EXTENT_MAP_INLINE:
-			e.Flags = vfs.FIEMAP_EXTENT_DATA_INLINE | vfs.FIEMAP_EXTENT_NOT_ALIGNED
-		case em.blockStart == EXTENT_MAP_DELALLOC:
-			e.Flags = vfs.FIEMAP_EXTENT_DELALLOC | vfs.FIEMAP_EXTENT_UNKNOWN
-		case em.flags&EXTENT_FLAG_COMPRESSED != 0:
-			e.Physical = em.blockStart
-			e.Flags = vfs.FIEMAP_EXTENT_ENCODED
-		default:
-			e.Physical = em.blockStart + from - em.start
-			if em.flags&EXTENT_FLAG_PREALLOC != 0 {
-				e.Flags = vfs.FIEMAP_EXTENT_UNWRITTEN
-			}
-		}
-		if em.flags&EXTENT_FLAG_COMPRESSED != 0 {
-			e.Flags |= vfs.FIEMAP_EXTENT_ENCODED
-		}
-		if pending != nil {
-			// One extent although it is cached, or stored, in pieces.
-			if pending.Logical+pending.Length == e.Logical && pending.Flags == e.Flags && e.Flags&^vfs.FIEMAP_EXTENT_UNWRITTEN == 0 &&
-				pending.Physical+pending.Length == e.Physical {
-				pending.Length += e.Length
-				continue
-			}
-			if !emit(pending) {
-				return nil
-			}
-		}
-		pending = &e
-	}
-	if pending != nil {
-		if pending.Logical+pending.Length >= max(lastExtent, alignUp(uint64(inode.ISize()), sectorsize)) ||
-			end >= max(lastExtent, alignUp(uint64(inode.ISize()), sectorsize)) {
-			pending.Flags |= vfs.FIEMAP_EXTENT_LAST
-		}
-		emit(pending)
-	}
-	return nil
 }

@@ -227,6 +227,12 @@ func (inode *Inode) ioctl(file *vfs.File, cmd uint, arg any) error {
 			return unix.EFAULT
 		}
 		return inode.setFlags(file, *flags)
+	case BTRFS_IOC_DEFRAG, BTRFS_IOC_DEFRAG_RANGE:
+		args, ok := arg.(*DefragRangeArgs)
+		if !ok && arg != nil {
+			return unix.EFAULT
+		}
+		return inode.ioctlDefrag(file, args)
 	case BTRFS_IOC_SYNC:
 		return inode.Sb.Op.SyncFs(inode.Sb, true)
 	case BTRFS_IOC_RESIZE, BTRFS_IOC_SCRUB, BTRFS_IOC_BALANCE_V2, BTRFS_IOC_BALANCE_PROGRESS:

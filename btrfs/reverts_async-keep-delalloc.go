@@ -12,5 +12,5 @@ var revertAsyncKeepDelalloc = addRevert(&Revert{
 	Title:   "Btrfs: Optimize compressed writeback and reads (as merged: delalloc is cleared before queueing)",
 	Seed:    "002 (F6)",
 	Cases:   []string{"btrfs/049"},
-	Finding: "output differs",
+	Finding: "outstanding extents",
 })

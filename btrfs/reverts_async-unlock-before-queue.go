@@ -19,7 +19,7 @@ var revertAsyncUnlockBeforeQueue = addRevert(&Revert{
 	Title:   "Btrfs: Optimize compressed writeback and reads",
 	Seed:    "002",
 	Cases:   []string{"btrfs/043"},
-	Finding: "deadlock",
+	Finding: "blocked for more than 120 seconds",
 })
 
 // keepsLock: the chunk owns the range lock already.

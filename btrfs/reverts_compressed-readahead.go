@@ -12,5 +12,5 @@ var revertCompressedReadahead = addRevert(&Revert{
 	Title:   "Btrfs: Optimize compressed writeback and reads",
 	Seed:    "002",
 	Cases:   nil,
-	Finding: "bytes inflated",
+	Finding: "inflated",
 })

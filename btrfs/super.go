@@ -48,7 +48,7 @@ func parseOptions(v *vfs.VFS, data string, o *MountOptions) error {
 			return n, hasValue && err == nil && n >= lo && n <= hi
 		}
 		switch name {
-		case "", "defaults", "rw", "loop", "space_cache", "acl", "noacl", "noautodefrag", "nossd", "ssd", "ssd_spread", "nossd_spread",
+		case "", "defaults", "rw", "loop", "space_cache", "acl", "noacl", "autodefrag", "noautodefrag", "nossd", "ssd", "ssd_spread", "nossd_spread",
 			"treelog", "notreelog", "enospc_debug", "noenospc_debug", "rescan_uuid_tree":
 			// Either what happens anyway, or a hint without meaning here.
 			if hasValue && name != "space_cache" {
@@ -142,7 +142,7 @@ func parseCompressOption(value string, hasValue, force bool, o *MountOptions) bo
 		o.CompressType, o.CompressLevel, o.CompressForce = typ, compressStr2level(typ, rest), force
 		o.NoDataCow, o.NoDataSum = false, false
 		return true
-	case strings.HasPrefix(value, "no"):
+	case value == "no" || value == "none":
 		o.CompressType, o.CompressLevel, o.CompressForce = 0, 0, false
 		return true
 	}

@@ -212,6 +212,10 @@ func cmdBtrfs(c *call) int {
 			return c.fail("sync: %s", errText(err))
 		}
 		return 0
+	case short(word(0), "filesystem") && len(word(1)) > 2 && strings.HasPrefix("defragment", word(1)):
+		return cmdBtrfsDefrag(c, args[2:])
+	case short(word(0), "property") && (word(1) == "get" || word(1) == "set" || word(1) == "list"):
+		return cmdBtrfsProperty(c, args[1:])
 	case short(word(0), "balance") && word(1) != "":
 		return cmdBtrfsBalance(c, args[1:])
 	case short(word(0), "scrub") && len(word(0)) > 1 && word(1) != "":

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package btrfs
+
+import "kbtrfs/vfs"
+
+// BytesInflated is what reads of a mounted file system had to decompress.
+func BytesInflated(sb *vfs.SuperBlock) int64 { return infoOf(sb).bytesInflated.Load() }
