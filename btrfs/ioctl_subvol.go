@@ -1294,7 +1294,12 @@ func (fsInfo *FsInfo) ioctlSubvolSync(a *SubvolWaitArgs) error {
 //kernel:fs/btrfs/ioctl.c btrfs_ioctl_space_info
 func (fsInfo *FsInfo) ioctlSpaceInfo(a *[]SpaceInfoItem) error {
 	*a = (*a)[:0]
-	for _, si := range fsInfo.SpaceInfos() {
+	for _, typ := range []uint64{disk.BTRFS_BLOCK_GROUP_DATA, disk.BTRFS_BLOCK_GROUP_SYSTEM, disk.BTRFS_BLOCK_GROUP_METADATA,
+		disk.BTRFS_BLOCK_GROUP_DATA | disk.BTRFS_BLOCK_GROUP_METADATA} {
+		si := fsInfo.findSpaceInfo(typ)
+		if si == nil || si.flags&disk.BTRFS_BLOCK_GROUP_TYPE_MASK != typ {
+			continue
+		}
 		first := len(*a)
 		si.groupsSem.RLock()
 		for _, bg := range si.blockGroups {

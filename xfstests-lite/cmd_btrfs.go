@@ -179,6 +179,12 @@ func cmdBtrfs(c *call) int {
 	for len(args) > 0 && strings.HasPrefix(args[0], "-") {
 		args = args[1:]
 	}
+	if status, done := c.btrfsMachine(args); done {
+		return status
+	}
+	if status, done := c.btrfsProperty(args); done {
+		return status
+	}
 	word := func(i int) string {
 		if i < len(args) {
 			return args[i]
