@@ -363,6 +363,20 @@ func playSubvols(t *testing.T, ops []subvolOp) (failure string) {
 		if err := r.do(op); err != nil {
 			return fmt.Sprintf("operation %d: %v: %v\n%s", i, op, err, tail(k))
 		}
+		if i%100 == 50 {
+			// Quiescent, once nothing is on its way and the cleaner sleeps.
+			r.closeHeld()
+			r.m.subvolSync()
+			r.m.Sync()
+			fd := r.m.dirFd("/")
+			file := r.m.File(fd)
+			err := btrfs.CheckReferences(file.Inode.Sb)
+			file.Put()
+			r.m.Close(fd)
+			if err != nil {
+				return fmt.Sprintf("references after operation %d: %v", i, err)
+			}
+		}
 	}
 	if err := r.unmounted(); err != nil {
 		return fmt.Sprintf("at the end: %v\n%s", err, tail(k))

@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+package btrfs_test
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kbtrfs/blockdev"
+	"kbtrfs/btrfs"
+	"kbtrfs/btrfs/disk"
+	"kbtrfs/btrfs/mkfs"
+	"kbtrfs/btrfs/oracle"
+	"kbtrfs/kernel"
+	"kbtrfs/kernel/sched"
+	"kbtrfs/vfs"
+)
+
+// makeFiles makes n files of a block in a directory.
+func (m *machine) makeFiles(dir string, n int, tag byte) {
+	m.t.Helper()
+	data := strings.Repeat(string(rune(tag)), 4096)
+	for i := range n {
+		m.write(fmt.Sprintf("%s/file%05d", dir, i), data)
+	}
+}
+
+// rootItems reads the items of all subvolumes, deleted ones too.
+func rootItems(p *vfs.Process) (items []disk.RootItem, err error) {
+	fd, err := p.Open("/", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close(fd)
+	a := btrfs.SearchArgs{Buf: make([]byte, 1<<20), Key: btrfs.SearchKey{TreeID: disk.BTRFS_ROOT_TREE_OBJECTID, MinObjectid: disk.BTRFS_FIRST_FREE_OBJECTID,
+		MaxObjectid: disk.BTRFS_LAST_FREE_OBJECTID, MinType: disk.BTRFS_ROOT_ITEM_KEY, MaxType: disk.BTRFS_ROOT_ITEM_KEY, MaxOffset: ^uint64(0), MaxTransid: ^uint64(0), NrItems: 1000}}
+	if err := p.Ioctl(fd, btrfs.BTRFS_IOC_TREE_SEARCH_V2, &a); err != nil {
+		return nil, err
+	}
+	var h btrfs.SearchHeader
+	for b := a.Buf; len(b) >= btrfs.SearchHeaderSize; b = b[btrfs.SearchHeaderSize+int(h.Len):] {
+		if h.Decode(b); h.Type == disk.BTRFS_ROOT_ITEM_KEY {
+			var item disk.RootItem
+			item.Decode(b[btrfs.SearchHeaderSize:][:h.Len])
+			items = append(items, item)
+		}
+	}
+	return items, nil
+}
+
+// bytesUsed is what extents take, of all kinds.
+func (m *machine) bytesUsed() (used uint64) {
+	m.t.Helper()
+	fd := m.dirFd("/")
+	defer m.Close(fd)
+	var list []btrfs.SpaceInfoItem
+	must(m.t, m.Ioctl(fd, btrfs.BTRFS_IOC_SPACE_INFO, &list))
+	for _, s := range list {
+		if s.Flags&btrfs.BTRFS_SPACE_INFO_GLOBAL_RSV == 0 {
+			used += s.UsedBytes
+		}
+	}
+	return used
+}
+
+// TestDropCrash cuts the power at every write of a run in which a snapshot is
+// dropped over several transactions. The next mount goes on where the last
+// commit was; afterwards nothing of the snapshot is left, the source is whole,
+// and every extent has the references that it should: no block was freed twice
+// or not at all. Not saving drop_progress fails it.
+func TestDropCrash(t *testing.T) {
+	base := flatImage(t, 128<<20, mkfs.Options{NodeSize: 4096})
+	k := kernel.New(kernel.Options{})
+	lower := blockdev.NewOverlay(k, flat(base))
+	m := mustBoot(t, k, lower)
+	must(t, m.subvol("/", "src"))
+	m.makeFiles("/src", 400, 'a')
+	must(t, m.snapshot("/src", "/", "snap", 0))
+	// Half of both is rewritten, so that some of the snapshot is its own, some
+	// shared by the source's name and some by the block's.
+	for i := 0; i < 400; i += 2 {
+		m.write(fmt.Sprintf("/src/file%05d", i), "source")
+		m.write(fmt.Sprintf("/snap/file%05d", i+1), "snapshot")
+	}
+	want, err := oracle.Tree(oracle.Ours{Process: m.Process}, "/src")
+	must(t, err)
+	must(t, m.delSubvol("/", "snap"))
+	m.off()
+	base = make([]byte, lower.Size())
+	must(t, blockdev.ReadAt(k, lower, base, 0))
+	lower.Close()
+
+	var log []blockdev.LogEntry
+	dk := kernel.New(kernel.Options{Scheduler: sched.New(3), Seed: 3})
+	err = dk.Run("drop", func(*kernel.Task) {
+		dev := blockdev.NewLogWrites(dk, blockdev.NewOverlay(dk, flat(base)))
+		m, err := boot(t, dk, dev, crashOptions)
+		if err != nil {
+			t.Errorf("mount: %v\n%s", err, tail(dk))
+			return
+		}
+		other := m.Process.Fork()
+		syncs := dk.Go("sync", func(*kernel.Task) {
+			for range 60 {
+				if fd, err := other.Open("/touched", unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC, 0o644); err == nil {
+					other.Close(fd)
+				}
+				other.Sync()
+			}
+			other.Exit()
+		})
+		m.subvolSync()
+		syncs.Join()
+		m.Exit()
+		if err := m.V.Shutdown(); err != nil {
+			t.Errorf("umount: %v", err)
+		}
+		log = dev.Entries()
+		dev.Close()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	r := newRecording(nil, base, log, 0, true)
+	resumed := 0
+	r.judge = func(c oracle.Calls, gen uint64, n int) error {
+		p := c.(oracle.Ours).Process
+		items, err := rootItems(p)
+		if err != nil {
+			return err
+		}
+		for _, item := range items {
+			if item.Refs == 0 && item.DropProgress != (disk.Key{}) {
+				resumed++
+			}
+		}
+		fd, err := p.Open("/", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+		if err != nil {
+			return err
+		}
+		err = p.Ioctl(fd, btrfs.BTRFS_IOC_SUBVOL_SYNC_WAIT, &btrfs.SubvolWaitArgs{})
+		p.Close(fd)
+		if err != nil {
+			return err
+		}
+		if items, err = rootItems(p); err != nil || len(items) != 1 {
+			return fmt.Errorf("%d subvolumes are left, %v", len(items), err)
+		}
+		got, err := oracle.Tree(c, "/src")
+		if err != nil {
+			return err
+		}
+		if d := oracle.Diff(want, got); d != "" {
+			return fmt.Errorf("the source has changed:\n%s", d)
+		}
+		return nil
+	}
+	step := env("KTEST_CRASH_STEP", max(1, len(log)/60))
+	states, err := r.prefixes(t, 0, len(log), step)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d states of a log of %d entries, %d of them in the middle of the drop", states, len(log), resumed)
+	if resumed == 0 {
+		t.Errorf("no state of %d was in the middle of a drop", states)
+	}
+}
+
+// TestDropGivesSpaceBack: what a snapshot took is free, to the byte, at the next
+// commit after the cleaner.
+func TestDropGivesSpaceBack(t *testing.T) {
+	k := kernel.New(kernel.Options{})
+	dev := mkimage(t, k, 512<<20, mkfs.Options{})
+	m := mustBoot(t, k, dev)
+	must(t, m.subvol("/", "src"))
+	m.makeFiles("/src", 600, 'a')
+	m.Sync()
+	m.Sync()
+	before := m.bytesUsed()
+	must(t, m.snapshot("/src", "/", "snap", 0))
+	m.makeFiles("/snap", 300, 'b')
+	m.write("/snap/more", strings.Repeat("x", 1<<20))
+	m.Sync()
+	with := m.bytesUsed()
+	must(t, m.delSubvol("/", "snap"))
+	m.subvolSync()
+	m.Sync()
+	after := m.bytesUsed()
+	t.Logf("used: %d, with the snapshot %d, without it %d", before, with, after)
+	// The trees of the file system itself may have another shape than before.
+	if diff := int64(after) - int64(before); diff > 8*16384 || diff < -8*16384 {
+		t.Errorf("%d bytes used before the snapshot, %d after it is gone", before, after)
+	}
+	sums := m.bytesUsed()
+	m.off()
+	fsck(t, k, dev) // every extent has an owner
+	m = mustBoot(t, k, dev)
+	if again := m.bytesUsed(); again != sums {
+		t.Errorf("%d bytes used before umount, %d after it", sums, again)
+	}
+	must(t, m.delSubvol("/", "src"))
+	m.subvolSync()
+	m.Sync()
+	m.off()
+	fsck(t, k, dev)
+}
+
+// TestSnapshotCurve prints what taking and dropping a snapshot costs, by the
+// number of files: the former is one block whatever there is, the latter grows
+// with what is not shared.
+//
+// KTEST_FILES="1000 10000 100000" sets other sizes than the default.
+func TestSnapshotCurve(t *testing.T) {
+	sizes := []int{500, 5000}
+	if s := os.Getenv("KTEST_FILES"); s != "" {
+		sizes = nil
+		for f := range strings.FieldsSeq(s) {
+			n := 0
+			fmt.Sscan(f, &n)
+			sizes = append(sizes, n)
+		}
+	}
+	var cost []uint64
+	for _, n := range sizes {
+		k := kernel.New(kernel.Options{})
+		dev := blockdev.NewLogWrites(k, mkimage(t, k, 4<<30, mkfs.Options{}))
+		m := mustBoot(t, k, dev)
+		must(t, m.subvol("/", "src"))
+		for i := range n {
+			m.write(fmt.Sprintf("/src/f%06d", i), "small")
+		}
+		m.Sync()
+		blocks := func() (bytes uint64) {
+			for _, e := range dev.Entries() {
+				if e.Op == blockdev.REQ_OP_WRITE {
+					bytes += e.Size
+				}
+			}
+			return bytes
+		}
+		from := blocks()
+		start := time.Now()
+		must(t, m.snapshot("/src", "/", "snap", 0))
+		took := time.Since(start)
+		written := blocks() - from
+		for i := 0; i < n; i += 10 {
+			m.write(fmt.Sprintf("/snap/f%06d", i), "other")
+		}
+		m.Sync()
+		must(t, m.delSubvol("/", "snap"))
+		start = time.Now()
+		m.subvolSync()
+		dropped := time.Since(start)
+		m.Sync()
+		t.Logf("%7d files: snapshot %8.2f ms, %d KiB written; dropping it with a tenth of the files changed %8.2f ms",
+			n, took.Seconds()*1000, written>>10, dropped.Seconds()*1000)
+		cost = append(cost, written)
+		m.off()
+	}
+	if last := cost[len(cost)-1]; last > 4*cost[0] {
+		t.Errorf("a snapshot writes %v bytes: it grows with what is in it", cost)
+	}
+}
+
+// BenchmarkDropLatency makes files in one subvolume while a snapshot of another
+// is dropped, with each locking of the walk.
+func BenchmarkDropLatency(b *testing.B) {
+	for _, variant := range []string{"S0", "S1", "S2", "S3"} {
+		b.Run(variant, func(b *testing.B) {
+			params := map[string]string{}
+			if variant != "S3" {
+				params["btrfs.revert"] = "walk-down-tree-locking=" + variant
+			}
+			var lat []time.Duration
+			var dropping time.Duration
+			for range b.N {
+				k := kernel.New(kernel.Options{Params: params})
+				m := mustBoot(b, k, mkimage(b, k, 1<<30, mkfs.Options{NodeSize: 4096}))
+				must(b, m.subvol("/", "src"))
+				must(b, m.subvol("/", "fg"))
+				m.makeFiles("/src", 3000, 'a')
+				must(b, m.snapshot("/src", "/", "snap", 0))
+				for i := 0; i < 3000; i += 5 {
+					m.write(fmt.Sprintf("/snap/file%05d", i), "other")
+				}
+				m.Sync()
+				must(b, m.delSubvol("/", "snap"))
+				p := m.Process.Fork()
+				var done kernel.AtomicBool
+				fg := k.Go("foreground", func(*kernel.Task) {
+					for i := 0; !done.Load(); i++ {
+						start := time.Now()
+						if fd, err := p.Open(fmt.Sprintf("/fg/%d", i), unix.O_WRONLY|unix.O_CREAT, 0o644); err == nil {
+							p.Close(fd)
+						}
+						lat = append(lat, time.Since(start))
+					}
+					p.Exit()
+				})
+				start := time.Now()
+				m.subvolSync()
+				dropping += time.Since(start)
+				done.Store(true)
+				fg.Join()
+				m.off()
+			}
+			slices.Sort(lat)
+			at := func(q float64) float64 { return float64(lat[int(q*float64(len(lat)-1))].Microseconds()) }
+			b.ReportMetric(at(0.5), "p50-us")
+			b.ReportMetric(at(0.99), "p99-us")
+			b.ReportMetric(at(1), "max-us")
+			b.ReportMetric(dropping.Seconds()*1000/float64(b.N), "drop-ms")
+		})
+	}
+}
