@@ -258,6 +258,9 @@ func (c *call) odDump(readers []io.Reader, skip, limit, at int64, width int, for
 			if c.ctx.Err() != nil {
 				return 130
 			}
+			if _, err := c.out.Write(nil); err != nil {
+				return 1 // nobody reads: od of an endless file ends here
+			}
 		}
 		if err == io.EOF || err == io.ErrUnexpectedEOF {
 			break
