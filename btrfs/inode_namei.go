@@ -1928,10 +1928,7 @@ type simpleDirOps struct{ vfs.BaseInodeOperations }
 
 //kernel:fs/btrfs/inode.c btrfs_permission
 func (simpleDirOps) Permission(cred *vfs.Cred, inode *vfs.Inode, mask int) error {
-	if mask&vfs.MAY_WRITE != 0 {
-		return unix.EACCES
-	}
-	return inode.GenericPermission(cred, mask)
+	return I(inode).permission(cred, mask)
 }
 
 //kernel:fs/btrfs/inode.c btrfs_getattr

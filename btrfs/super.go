@@ -199,10 +199,15 @@ func mount(v *vfs.VFS, source vfs.Source, flags vfs.MountFlags, data string) (*v
 		return nil, err
 	}
 	root, err := v.MountBdev(Type, source, flags, data, fillSuper)
-	if err == unix.EBUSY {
+	for err == unix.EBUSY {
 		// One mount may be read-only while another is not: the super block is
 		// writable then, and the read-only mount says so itself.
-		if root, err = v.MountBdev(Type, source, flags^unix.MS_RDONLY, data, fillSuper); err != nil {
+		if root, err = v.MountBdev(Type, source, flags^unix.MS_RDONLY, data, fillSuper); err == unix.EBUSY {
+			// It has just become what we wanted first.
+			root, err = v.MountBdev(Type, source, flags, data, fillSuper)
+			continue
+		}
+		if err != nil {
 			return nil, err
 		}
 		if flags&unix.MS_RDONLY == 0 {

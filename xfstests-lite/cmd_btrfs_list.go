@@ -182,7 +182,7 @@ func btrfsSubvolList(c *call, opts map[byte]string, args []string) int {
 		c.printf("%s\n%s\n", line, under)
 	}
 	for _, s := range all {
-		deleted := s.item.Refs == 0
+		deleted := s.parent == 0 || s.item.Refs == 0 // the item is written by the commit
 		switch {
 		case s.id == disk.BTRFS_FS_TREE_OBJECTID, deleted != has('d'),
 			has('s') && s.item.ParentUUID == (disk.UUID{}),

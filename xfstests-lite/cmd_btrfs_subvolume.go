@@ -42,7 +42,7 @@ var btrfsTools = []btrfsTool{
 
 // btrfsMachine runs a subcommand on the machine's files; done tells whether this was one.
 func (c *call) btrfsMachine(args []string) (status int, done bool) {
-	if len(args) < 2 {
+	if len(args) < 2 || args[len(args)-1] == "--help" {
 		return 0, false
 	}
 	for i := range btrfsTools {
