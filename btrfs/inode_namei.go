@@ -1644,7 +1644,9 @@ func (root *Root) orphanCleanup() error {
 				}
 			}
 			if e == nil && err == nil && inode.IsReg() {
-				inode.InodeLock()
+				// A look-up that leads into a subvolume holds the directory.
+				// The file's own lock keeps out who looks it up meanwhile.
+				inode.IMutex.LockNested(vfs.I_MUTEX_CHILD)
 				e = inode.truncate()
 				inode.InodeUnlock()
 			}
