@@ -3,6 +3,7 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -51,6 +52,7 @@ type fileTree struct {
 	inodes  map[uint64]*inode
 	entries map[entryKey]*entry
 	orphans map[uint64]bool
+	refsMet map[rootRef]bool // ROOT_REFs of this tree that an entry matches
 	noHoles bool
 }
 
@@ -64,7 +66,7 @@ func (c *checker) checkFiles() {
 		if r.item == nil || !isFileTree(r.Tree) && !reloc || r.item.Refs == 0 {
 			continue
 		}
-		t := &fileTree{checker: c, id: r.Tree, inodes: make(map[uint64]*inode), entries: make(map[entryKey]*entry), orphans: make(map[uint64]bool),
+		t := &fileTree{checker: c, id: r.Tree, inodes: make(map[uint64]*inode), entries: make(map[entryKey]*entry), orphans: make(map[uint64]bool), refsMet: make(map[rootRef]bool),
 			noHoles: c.img.Super.IncompatFlags&disk.BTRFS_FEATURE_INCOMPAT_NO_HOLES != 0}
 		c.part = fmt.Sprintf("root %d", int64(r.Tree))
 		c.items(r.Root, t.take)
@@ -340,6 +342,7 @@ func (t *fileTree) judge(rootItem *disk.RootItem) {
 			return
 		}
 	}
+	t.judgeRefs()
 	numbers := make([]uint64, 0, len(t.inodes))
 	for ino := range t.inodes {
 		numbers = append(numbers, ino)
@@ -361,15 +364,28 @@ func (t *fileTree) judge(rootItem *disk.RootItem) {
 	}
 }
 
+// judgeRefs looks for subvolumes that should be in this tree and have no entry.
+func (t *fileTree) judgeRefs() {
+	var lost []rootRef
+	for ref := range t.rootRefs {
+		if ref.parent == t.id && !t.refsMet[ref] {
+			lost = append(lost, ref)
+		}
+	}
+	slices.SortFunc(lost, func(a, b rootRef) int { return cmp.Compare(a.child, b.child) })
+	for _, ref := range lost {
+		t.bad("subvolume %d has no entry where its reference says %+v", ref.child, t.rootRefs[ref])
+	}
+}
+
 func (t *fileTree) judgeEntry(k entryKey, e *entry) {
 	if e.location.Type == disk.BTRFS_ROOT_ITEM_KEY {
-		want := rootName{k.dir, e.index, k.name}
-		if got, ok := t.rootRefs[rootRef{t.id, e.location.Objectid}]; !ok || got != want {
-			// An entry of a snapshot that leads to a subvolume of its
-			// source has no reference: the place is shown empty.
-			if ok {
-				t.bad("name %q in directory %d leads to subvolume %d, whose reference says %+v", k.name, k.dir, e.location.Objectid, got)
-			}
+		// An entry of a snapshot that leads to a subvolume of its source has
+		// no reference: the place is shown empty, also when that subvolume has
+		// been moved to another place of the snapshot since.
+		ref := rootRef{t.id, e.location.Objectid}
+		if got, ok := t.rootRefs[ref]; ok && got == (rootName{k.dir, e.index, k.name}) {
+			t.refsMet[ref] = true
 		}
 		if e.seen != inItem|inIndex {
 			t.bad("name %q in directory %d of a subvolume is only in places %#b", k.name, k.dir, e.seen)

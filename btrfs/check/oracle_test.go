@@ -40,6 +40,7 @@ btrfs subvolume snapshot . snap >/dev/null; btrfs subvolume snapshot -r sub snap
 cp --reflink=always text clone; xfs_io -c "reflink text 64k 128k 64k" clone >/dev/null
 for i in $(seq 3 3 400); do rm d/f$i; done; for i in $(seq 1 3 400); do mv d/f$i d/e/g$i; done
 xfs_io -c "pwrite 10k 50k" text >/dev/null; sync; echo more >> snap/text
+btrfs -q subvolume create wanders >/dev/null; btrfs subvolume snapshot . snap2 >/dev/null; mv wanders snap2/moved
 touch nocow; chattr +C nocow; head -c 500000 /dev/urandom > nocow
 sync`
 	if out, err := exec.Command("bash", "-c", script, "x", dir).CombinedOutput(); err != nil {
