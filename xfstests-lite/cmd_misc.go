@@ -20,7 +20,7 @@ var miscCommands = map[string]command{
 	"basename": cmdBasename, "dirname": cmdDirname, "sleep": cmdSleep, "date": cmdDate, "expr": cmdExpr, "env": cmdEnv, "xargs": cmdXargs,
 	"timeout": cmdTimeout, "yes": cmdYes, "id": cmdID, "whoami": cmdID, "uname": cmdUname, "hostname": cmdHostname, "nproc": cmdNproc, "getconf": cmdGetconf,
 	"bash": cmdShell, "sh": cmdShell, "nice": cmdNice, "ionice": cmdNice, "nohup": cmdNice, "which": cmdWhich, "true": cmdTrue, "false": func(*call) int { return 1 },
-	"logger": cmdTrue, "echo": cmdEcho, "printf": cmdEcho, "killall": cmdTrue, "pkill": func(*call) int { return 1 }, "kill": cmdEcho, "pwd": cmdEcho, "[": cmdEcho, "test": cmdEcho,
+	"logger": cmdTrue, "echo": cmdEcho, "printf": cmdEcho, "killall": cmdPkill, "pkill": cmdPkill, "pgrep": cmdPkill, "kill": cmdEcho, "pwd": cmdEcho, "[": cmdEcho, "test": cmdEcho,
 }
 
 func cmdTrue(*call) int { return 0 }

@@ -29,9 +29,10 @@ type Session struct {
 	strict bool   // a case: what is missing ends it as notrun
 	ram    *ramFS // what lies below ramDir; nil: nothing special
 
-	mu     sync.Mutex
-	notrun string
-	shared map[string]any // state of commands that outlives a call, by command
+	mu       sync.Mutex
+	notrun   string
+	shared   map[string]any // state of commands that outlives a call, by command
+	killable []*killTarget  // running builtins that pkill finds
 }
 
 // errNotrun ends the scripts of a session that cannot say anything here.

@@ -277,7 +277,8 @@ var signals = []string{"EXIT", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS
 	"TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS"}
 
 // signalNumber reads TERM, SIGTERM or 15.
-func signalNumber(s string) (unix.Signal, bool) {
+// SignalNumber reads a signal's name, with or without SIG, or its number.
+func SignalNumber(s string) (unix.Signal, bool) {
 	if n, err := strconv.Atoi(s); err == nil {
 		return unix.Signal(n), n >= 0 && n <= 64
 	}
@@ -331,7 +332,7 @@ func builtinKill(sh *Shell, args []string) int {
 			args = args[1:]
 			fallthrough
 		default:
-			s, ok := signalNumber(a[1:])
+			s, ok := SignalNumber(a[1:])
 			if !ok {
 				sh.Errorf("kill: %s: invalid signal specification", a[1:])
 				return 1

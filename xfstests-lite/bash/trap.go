@@ -77,7 +77,7 @@ func builtinTrap(sh *Shell, args []string) int {
 		switch name {
 		case "ERR", "DEBUG", "RETURN":
 		default:
-			sig, ok := signalNumber(n)
+			sig, ok := SignalNumber(n)
 			if !ok {
 				sh.Errorf("trap: %s: invalid signal specification", n)
 				status = 1
