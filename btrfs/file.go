@@ -744,6 +744,8 @@ type vmOps struct{ mm.FileVMOperations }
 // other pages back; an ordered extent that covers the page must finish, as for
 // write(2).
 //
+// Without data space the page may still be writable where it is.
+//
 // The page stays locked until its page table entry is writable. If it did not,
 // it could be written out in between, and the store would dirty it anew without
 // anybody being asked.
@@ -755,15 +757,37 @@ func (vmOps) PageMkwrite(vma *mm.VMA, vmf *mm.VMF) mm.VMFault {
 	if inode.root.fsInfo.fsState.Test(BTRFS_FS_STATE_ERROR) {
 		return mm.VM_FAULT_SIGBUS
 	}
-	if err := inode.delallocReserveSpace(pageSize); err != nil {
+	start := vmf.Pgoff << pageShift
+	end := start + pageSize - 1
+	err := inode.checkDataFreeSpace(pageSize)
+	nocow := false
+	if err == unix.ENOSPC && inode.flags.Load()&(disk.BTRFS_INODE_NODATACOW|disk.BTRFS_INODE_PREALLOC) != 0 {
+		if n, nerr := inode.checkCanNocow(start, pageSize); nerr == nil && n > 0 {
+			if nocow = n == pageSize; nocow {
+				err = nil
+			} else {
+				inode.checkNocowUnlock()
+			}
+		}
+	}
+	if err != nil {
+		return mm.VM_FAULT_SIGBUS
+	}
+	release := inode.delallocReleaseSpace
+	if nocow {
+		defer inode.checkNocowUnlock()
+		release = inode.delallocReleaseMetadata
+	}
+	if err := inode.delallocReserveMetadata(pageSize); err != nil {
+		if !nocow {
+			inode.freeReservedDataSpace(pageSize)
+		}
 		return mm.VM_FAULT_SIGBUS
 	}
 	if err := vma.File.FileUpdateTime(); err != nil {
-		inode.delallocReleaseSpace(pageSize)
+		release(pageSize)
 		return mm.VM_FAULT_SIGBUS
 	}
-	start := vmf.Pgoff << pageShift
-	end := start + pageSize - 1
 	var cached *ExtentState
 	var size uint64
 	for {
@@ -773,7 +797,7 @@ func (vmOps) PageMkwrite(vma *mm.VMA, vmf *mm.VMF) mm.VMFault {
 		if page.Mapping.Load() != inode.Mapping || start >= size { // truncated
 			page.Unlock()
 			inode.mmapLock.RUnlock()
-			inode.delallocReleaseSpace(pageSize)
+			release(pageSize)
 			return mm.VM_FAULT_NOPAGE
 		}
 		page.WaitOnWriteback()
@@ -789,7 +813,7 @@ func (vmOps) PageMkwrite(vma *mm.VMA, vmf *mm.VMF) mm.VMFault {
 		inode.StartOrderedExtent(ordered, true)
 		ordered.PutOrderedExtent()
 	}
-	inode.resetExtentDelalloc(start, end, false, &cached)
+	inode.resetExtentDelalloc(start, end, nocow, &cached)
 	if end >= size { // what was stored behind the end before
 		page.Zero(int(size%pageSize), pageSize)
 	}
