@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kbtrfs/blockdev"
 	"kbtrfs/btrfs"
 	"kbtrfs/btrfs/mkfs"
 	"kbtrfs/btrfs/oracle"
@@ -127,4 +128,77 @@ func TestBalanceConcurrent(t *testing.T) {
 	m.off()
 	fsck(t, k, dev)
 	oracle.Check(t, path, "--check-data-csum")
+}
+
+// TestBalanceDeterministic moves the data of a file while it is read from the
+// disk, overwritten in part, and cloned, under many interleavings with the
+// invariants looked at in each step.
+func TestBalanceDeterministic(t *testing.T) {
+	base := kernel.New(kernel.Options{Seed: 1})
+	mem := blockdev.NewMem(base, 48<<20)
+	if err := mkfs.Make(base, mem, mkfs.Options{NodeSize: 4096, MetaProfile: "single", AllowTiny: true}); err != nil {
+		t.Fatal(err)
+	}
+	snapshot := mem.Freeze()
+	want := append(letters('b', 8192), letters('a', 24576)...)
+	c := detCase{
+		name: "balance",
+		setup: func(p *vfs.Process) error {
+			if err := pwriteAll(p, "/f", letters('a', 32768), 0); err != nil {
+				return err
+			}
+			p.Sync()
+			fd, err := p.Open("/f", unix.O_RDONLY, 0)
+			if err != nil {
+				return err
+			}
+			p.Fadvise(fd, 0, 0, unix.FADV_DONTNEED)
+			return p.Close(fd)
+		},
+		tasks: []func(p *vfs.Process) error{
+			func(p *vfs.Process) error {
+				fd, err := p.Open("/", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+				if err != nil {
+					return err
+				}
+				err = p.Ioctl(fd, btrfs.BTRFS_IOC_BALANCE_V2, &btrfs.BalanceControl{Flags: balanceAll | btrfs.BTRFS_BALANCE_FORCE})
+				if err == unix.ENOSPC {
+					err = nil // there is little room
+				}
+				p.Close(fd)
+				return err
+			},
+			func(p *vfs.Process) error { return pwriteAll(p, "/f", letters('b', 8192), 0) },
+			func(p *vfs.Process) error {
+				src, err := p.Open("/f", unix.O_RDONLY, 0)
+				if err != nil {
+					return err
+				}
+				buf := make([]byte, 4096)
+				if _, err := p.Pread(src, buf, 16384); err != nil || !bytes.Equal(buf, letters('a', 4096)) {
+					return fmt.Errorf("read %q: %v", buf[:4], err)
+				}
+				dst, err := p.Open("/g", unix.O_RDWR|unix.O_CREAT, 0o600)
+				if err != nil {
+					return err
+				}
+				if err := p.Ioctl(dst, vfs.FICLONE, src); err != nil {
+					return fmt.Errorf("clone: %w", err)
+				}
+				p.Close(src)
+				return p.Close(dst)
+			},
+		},
+		after: func(data []byte) error {
+			if !bytes.Equal(data, want) {
+				return fmt.Errorf("the file holds %d bytes, %q...", len(data), data[:min(len(data), 4)])
+			}
+			return nil
+		},
+	}
+	for seed := uint64(1); seed <= uint64(env("KTEST_SEEDS", 6)); seed++ {
+		if err := runDet(snapshot, &c, seed); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+	}
 }
