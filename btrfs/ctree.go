@@ -443,7 +443,7 @@ func (root *Root) forceCowBlock(trans *TransHandle, buf, parent *ExtentBuffer, p
 		disk.HeaderSetOwner(cow.data, root.Objectid())
 	}
 
-	if trans.lockAllocForCow() {
+	if !root.isAllocRoot() && trans.lockAllocForCow() {
 		defer trans.unlockAlloc()
 	}
 	lastRef, err := root.updateRefForCow(trans, buf, cow)
