@@ -55,7 +55,7 @@ var mutants = []mutant{
 	{"kernel/mm/page-writeback.go", "readyToWrite", "page.WaitOnWriteback()", 0},
 }
 
-// apply returns the file without the line.
+// apply returns the file without what the line does.
 func (m mutant) apply(text string) (string, bool) {
 	lines := strings.SplitAfter(text, "\n")
 	inside, n := false, 0
@@ -67,7 +67,8 @@ func (m mutant) apply(text string) (string, bool) {
 			inside = false
 		case inside && strings.TrimSpace(l) == m.line:
 			if n == m.nth {
-				return strings.Join(lines[:i], "") + strings.Join(lines[i+1:], ""), true
+				owner, _, _ := strings.Cut(m.line, ".") // may be used nowhere else
+				return strings.Join(lines[:i], "") + "_ = " + owner + "\n" + strings.Join(lines[i+1:], ""), true
 			}
 			n++
 		}

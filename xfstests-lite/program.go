@@ -192,10 +192,9 @@ func (p *Program) prepare(text string) error {
 	var last struct {
 		call   mountCall
 		image  blockdev.Image
-		dm     dmDevice // over the scratch device, if that is what is mounted
-		seen   bool     // a mount in the statement that runs
-		frozen bool     // a job has started
-		jobs   bool
+		dm     dmDevice          // over the scratch device, if that is what is mounted
+		seen   bool              // a mount in the statement that runs
+		frozen kernel.AtomicBool // a job has started
 	}
 	m.onMount = func(c mountCall) {
 		d := m.device(c.dev)
@@ -204,7 +203,7 @@ func (p *Program) prepare(text string) error {
 			dm = dmDevice{name: d.dm.name, table: d.dm.table}
 			d = d.dm.below
 		}
-		if d != nil && d.name == ScratchDev && !last.frozen {
+		if d != nil && d.name == ScratchDev && !last.frozen.Load() {
 			if f, ok := d.dev.(interface{ Freeze() *blockdev.Snapshot }); ok {
 				last.call, last.image, last.dm, last.seen = c, f.Freeze(), dm, true
 			}
@@ -218,9 +217,9 @@ func (p *Program) prepare(text string) error {
 		}
 		proc := ses.newProc()
 		sh := bash.New(bash.Options{World: proc, Dir: p.base.here, Env: p.environ(), Stdout: out, Stderr: out, Name: name, Cache: p.base.cache, Ctx: ses.ctx,
-			OnJob: func(started bool) { last.frozen, last.jobs = true, true }})
+			OnJob: func(bool) { last.frozen.Store(true) }})
 		sh.RunSteps(name, text, func(next int) {
-			if !last.seen || last.frozen {
+			if !last.seen || last.frozen.Load() {
 				return
 			}
 			last.seen = false
@@ -247,7 +246,7 @@ func (p *Program) prepare(text string) error {
 		}
 		return ErrNotrun{"no mount of the scratch device stands between two statements before the first job"}
 	}
-	p.mark.jobs = last.jobs
+	p.mark.jobs = last.frozen.Load()
 	rest := p.mark.shell.Rest()
 	p.rest = bash.Print(rest)
 	p.restAt = len(text)
@@ -313,14 +312,13 @@ func (p *Program) Run(s *sched.Scheduler, o explore.RunOptions) (*explore.Findin
 				return err
 			}
 		}
-		jobs := 0
+		var jobs kernel.AtomicInt32 // only one task runs; but the race detector cannot know
 		sh := p.mark.shell.Resume(bash.Options{World: proc, Cache: p.base.cache, Ctx: ses.ctx, Stdout: out, Stderr: out, OnJob: func(started bool) {
+			n := int32(-1)
 			if started {
-				jobs++
-			} else {
-				jobs--
+				n = 1
 			}
-			s.Explore(jobs > 0)
+			s.Explore(jobs.Add(n) > 0)
 		}})
 		s.Explore(!p.mark.jobs)
 		status = p.mark.shell.Finish(sh)
