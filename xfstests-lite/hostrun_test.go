@@ -134,7 +134,14 @@ func TestCasesWithOurShellOnTheKernel(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.Name, func(t *testing.T) {
-			if r := runOnHost(t, "", c.Name); r.Status != Pass {
+			r := runOnHost(t, "", c.Name)
+			if r.Status == Notrun {
+				// What this host lacks (device-mapper, say) the real bash must miss, too.
+				if real, err := RunKernel(context.Background(), Builtin(), c, KernelOptions{}); err == nil && real.Status == Notrun && real.Reason == r.Reason {
+					return
+				}
+			}
+			if r.Status != Pass {
 				t.Errorf("%s: %s\n%s", r.Status, r.Reason, r.Detail)
 			}
 		})
