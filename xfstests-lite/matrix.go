@@ -26,6 +26,7 @@ type MatrixOptions struct {
 	Clean      int64    // schedules with the commit applied; default 1000
 	Workers    int
 	Depth      int
+	Raw        bool // do not shrink what is found
 	Progress   func(row MatrixRow)
 }
 
@@ -152,7 +153,10 @@ func matrixProgram(ctx context.Context, p *Program, r *btrfs.Revert, slug string
 			row.Found++
 			counts, seconds = append(counts, f.Number), append(seconds, f.Time)
 			if row.Token == "" {
-				small := explore.Shrink(ctx, f, 1)
+				small := &explore.Shrunk{Failure: f, Switches: len(f.Schedule().Switches)}
+				if !o.Raw {
+					small = explore.Shrink(ctx, f, 1)
+				}
 				row.Finding, row.Switches, row.Token = f.Kind+": "+strings.SplitN(f.Msg, "\n", 2)[0], small.Switches, small.Token
 				if text := f.Kind + ": " + f.Msg + f.Detail; !strings.Contains(text, r.Finding) {
 					row.Finding += fmt.Sprintf(" (the commit is about %q)", r.Finding)

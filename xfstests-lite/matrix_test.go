@@ -24,7 +24,10 @@ func TestMatrix(t *testing.T) {
 	}
 	for _, r := range btrfs.Reverts {
 		t.Run(r.Slug, func(t *testing.T) {
-			rows, err := Matrix(context.Background(), Builtin(), []string{r.Slug}, MatrixOptions{Schedules: 4000, Clean: schedules(60), Workers: 2})
+			if why := elusive[r.Slug]; why != "" && schedules(1) == 1 {
+				t.Skip(why)
+			}
+			rows, err := Matrix(context.Background(), Builtin(), []string{r.Slug}, MatrixOptions{Schedules: 2000, Clean: schedules(40), Workers: 2, Raw: r.Slug != "dio-reserve-leak"})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -39,7 +39,7 @@ var mutants = []mutant{
 	{"btrfs/file.go", "WriteIter", "inode.IMutex.Unlock()", 3},
 	{"btrfs/file.go", "dropPages", "page.Unlock()", 0},
 	{"btrfs/file.go", "dropPages", "page.Put()", 0},
-	{"btrfs/file.go", "bufferedWrite", "inode.ioTree.UnlockExtentCached(lockStart, lockEnd, cached)", 0},
+	{"btrfs/file.go", "PageMkwrite", "inode.ioTree.UnlockExtentCached(start, end, &cached)", 0},
 	{"btrfs/extent_io.go", "finishRead", "page.Unlock()", 0},
 	{"btrfs/extent_io.go", "finishRead", "dbio.put()", 0},
 	{"btrfs/extent_io.go", "endBioExtentWritepage", "page.EndWriteback()", 0},
