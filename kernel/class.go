@@ -16,7 +16,15 @@ type LockClass struct {
 
 // Spin reports whether the class's locks are spin locks, for reports of
 // deterministic machines.
+//
+//go:norace
 func (c *LockClass) Spin() bool { return c.spin }
+
+// setSpin: one task of a deterministic machine runs at a time, which the race
+// detector cannot know.
+//
+//go:norace
+func (c *LockClass) setSpin() { c.spin = true }
 
 // Name returns the name under which the class was made.
 func (c *LockClass) Name() string { return c.name }

@@ -19,7 +19,7 @@ type SpinMutex struct {
 func (s *SpinMutex) Init(c *LockClass) {
 	s.w.init(c)
 	if c.k.sched != nil {
-		c.spin = true
+		c.setSpin()
 	}
 }
 
