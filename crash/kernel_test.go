@@ -218,7 +218,7 @@ func (c *hostCalls) sync() {
 func TestKernelLog(t *testing.T) {
 	oracle.Need(t, oracle.Mkfs, oracle.Kernel)
 	if _, err := os.Stat("/dev/fuse"); err != nil {
-		t.Skip("no /dev/fuse")
+		oracle.Lack(t, "/dev/fuse")
 	}
 	dir := t.TempDir()
 	for _, sub := range []string{"fuse", "mnt"} {
@@ -230,7 +230,7 @@ func TestKernelLog(t *testing.T) {
 	d := &recordingDisk{rec: rec, mem: make([]byte, 128<<20)}
 	srv, err := fs.Mount(filepath.Join(dir, "fuse"), &recordingRoot{disk: d}, &fs.Options{MountOptions: fuse.MountOptions{MaxWrite: 1 << 20, DirectMount: true}})
 	if err != nil {
-		t.Skipf("FUSE: %v", err)
+		oracle.Lack(t, "FUSE: "+err.Error())
 	}
 	defer srv.Unmount()
 	run := func(name string, args ...string) string {

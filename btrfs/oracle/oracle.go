@@ -28,13 +28,13 @@ func Need(t testing.TB, oracles ...string) {
 	t.Helper()
 	for _, o := range oracles {
 		if why := missing(o); why != "" {
-			lack(t, why)
+			Lack(t, why)
 		}
 	}
 }
 
-// lack skips the test, or fails it under KTEST_ORACLE=require.
-func lack(t testing.TB, why string) {
+// Lack skips the test, or fails it under KTEST_ORACLE=require.
+func Lack(t testing.TB, why string) {
 	t.Helper()
 	if os.Getenv("KTEST_ORACLE") == "require" {
 		t.Fatalf("oracle missing: %s", why)
@@ -48,7 +48,7 @@ func Tmpfs(t testing.TB, options string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
-		lack(t, fmt.Sprintf("mounting a tmpfs: %v", err))
+		Lack(t, fmt.Sprintf("mounting a tmpfs: %v", err))
 	}
 	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
 	return dir
