@@ -240,12 +240,16 @@ func (fsInfo *FsInfo) mountSubvol(options *MountOptions) (*vfs.Dentry, error) {
 	name, objectid := options.Subvol, options.SubvolID
 	if name == "" {
 		var err error
-		if objectid == 0 {
+		byDefault := objectid == 0
+		if byDefault {
 			if objectid, err = fsInfo.getDefaultSubvolObjectid(); err != nil {
 				return nil, err
 			}
 		}
 		if name, err = fsInfo.subvolName(objectid); err != nil {
+			if byDefault { // nobody asked for this one by its number
+				fsInfo.err("the default subvolume %d cannot be found: %v", objectid, err)
+			}
 			return nil, err
 		}
 	}
