@@ -266,22 +266,13 @@ func (inode *Inode) defragOneRange(start, length uint64) error {
 //
 //kernel:fs/btrfs/defrag.c defrag_prepare_one_folio
 func (inode *Inode) defragPreparePages(pages []*mm.Page, index uint64) error {
-	for i := 0; i < len(pages); i++ {
-		page := mm.FindOrCreatePage(inode.Mapping, index+uint64(i))
-		pages[i] = page
-		if !page.Uptodate() {
-			if err := inode.prepareUptodatePage(page); err != nil {
-				page.Put()
-				pages[i] = nil
-				if err == unix.EAGAIN { // truncated meanwhile
-					i--
-					continue
-				}
-				dropPages(pages[:i])
-				return err
-			}
+	for i := range pages {
+		page, err := inode.prepareOnePage(index+uint64(i), true)
+		if err != nil {
+			dropPages(pages[:i])
+			return err
 		}
-		page.WaitOnWriteback()
+		pages[i] = page
 	}
 	return nil
 }

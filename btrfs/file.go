@@ -530,26 +530,38 @@ func (inode *Inode) prepareUptodatePage(page *mm.Page) error {
 //kernel:fs/btrfs/file.c prepare_pages
 func (inode *Inode) preparePages(pages []*mm.Page, pos int64, writeBytes int, forceUptodate bool) error {
 	index := uint64(pos) >> pageShift
-	for i := 0; i < len(pages); i++ {
-		page := mm.FindOrCreatePage(inode.Mapping, index+uint64(i))
-		pages[i] = page
+	for i := range pages {
 		partial := i == 0 && (pos%pageSize != 0 || forceUptodate) ||
 			i == len(pages)-1 && (pos+int64(writeBytes))%pageSize != 0
-		if partial && !page.Uptodate() {
+		page, err := inode.prepareOnePage(index+uint64(i), partial)
+		if err != nil {
+			dropPages(pages[:i])
+			return err
+		}
+		pages[i] = page
+	}
+	return nil
+}
+
+// prepareOnePage gets a page into memory, locked, not under writeback and, if the
+// caller needs what is in it, up to date.
+//
+//kernel:none the loop body of prepare_pages
+func (inode *Inode) prepareOnePage(index uint64, uptodate bool) (*mm.Page, error) {
+	for {
+		page := mm.FindOrCreatePage(inode.Mapping, index)
+		if uptodate && !page.Uptodate() {
 			if err := inode.prepareUptodatePage(page); err != nil {
 				page.Put()
-				pages[i] = nil
 				if err == unix.EAGAIN { // truncated meanwhile
-					i--
 					continue
 				}
-				dropPages(pages[:i])
-				return err
+				return nil, err
 			}
 		}
 		page.WaitOnWriteback()
+		return page, nil
 	}
-	return nil
 }
 
 // lockAndCleanupExtent locks the bytes of the prepared pages, which no

@@ -692,8 +692,6 @@ func fixupFn(work *workqueue.Work) {
 //kernel:none btrfs_writepage_fixup_worker of 5.6 to 6.x
 func (fixup *writepageFixup) run() {
 	page, inode := fixup.page, fixup.inode
-	start := page.Offset()
-	end := start + pageSize - 1
 	err := inode.delallocReserveSpace(pageSize)
 again:
 	page.Lock()
@@ -712,23 +710,41 @@ again:
 		inode.writepageFailed(page, err)
 		return
 	}
+	set, again := fixup.setDelalloc()
+	if again {
+		goto again
+	}
+	if !set {
+		inode.delallocReleaseSpace(pageSize)
+	}
+}
+
+// setDelalloc makes the range of the locked page delalloc, but if
+// run_delalloc_range was faster, and unlocks the page; again: an ordered extent
+// was in the way, and is not any more.
+//
+//kernel:none the second half of btrfs_writepage_fixup_worker
+func (fixup *writepageFixup) setDelalloc() (set, again bool) {
+	page, inode := fixup.page, fixup.inode
+	start := page.Offset()
+	end := start + pageSize - 1
 	var cached *ExtentState
 	inode.ioTree.LockExtentBits(start, end, 0, &cached)
-	if page.Private2() { // run_delalloc_range was faster
-		inode.delallocReleaseSpace(pageSize)
-	} else {
+	if !page.Private2() {
 		if ordered := inode.LookupOrderedExtent(start); ordered != nil {
 			inode.ioTree.UnlockExtentCached(start, end, &cached)
 			page.Unlock()
 			inode.StartOrderedExtent(ordered, true)
 			ordered.PutOrderedExtent()
-			goto again
+			return false, true
 		}
 		inode.setExtentDelalloc(start, end, 0, &cached)
+		set = true
 	}
 	page.ClearChecked()
 	inode.ioTree.UnlockExtentCached(start, end, &cached)
 	page.Unlock()
+	return set, false
 }
 
 // writepageStartHook lets only pages be written that went through

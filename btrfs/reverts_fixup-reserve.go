@@ -17,9 +17,7 @@ var revertFixupReserve = addRevert(&Revert{
 //
 //kernel:none btrfs_writepage_fixup_worker of the commit before
 func (fixup *writepageFixup) runBeforeReserve() {
-	page, inode := fixup.page, fixup.inode
-	start := page.Offset()
-	end := start + pageSize - 1
+	page := fixup.page
 again:
 	page.Lock()
 	if page.Mapping.Load() == nil || !page.Dirty() || !page.Checked() {
@@ -27,19 +25,7 @@ again:
 		page.Unlock()
 		return
 	}
-	var cached *ExtentState
-	inode.ioTree.LockExtentBits(start, end, 0, &cached)
-	if !page.Private2() {
-		if ordered := inode.LookupOrderedExtent(start); ordered != nil {
-			inode.ioTree.UnlockExtentCached(start, end, &cached)
-			page.Unlock()
-			inode.StartOrderedExtent(ordered, true)
-			ordered.PutOrderedExtent()
-			goto again
-		}
-		inode.setExtentDelalloc(start, end, 0, &cached)
+	if _, again := fixup.setDelalloc(); again {
+		goto again
 	}
-	page.ClearChecked()
-	inode.ioTree.UnlockExtentCached(start, end, &cached)
-	page.Unlock()
 }

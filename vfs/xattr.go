@@ -78,23 +78,7 @@ func (p *Process) setxattr(path Path, name string, value []byte, flags int) erro
 	if len(value) > XATTR_SIZE_MAX {
 		return unix.E2BIG
 	}
-	if err := path.Mnt.WantWrite(); err != nil {
-		return err
-	}
-	defer path.Mnt.DropWrite()
-	inode := path.Dentry.DInode()
-	if err := inode.xattrPermission(p.Cred(), name, MAY_WRITE); err != nil {
-		return err
-	}
-	if strings.HasPrefix(name, "security.") && !p.Cred().Capable(CAP_SYS_ADMIN) {
-		return unix.EPERM
-	}
-	inode.InodeLock()
-	defer inode.InodeUnlock()
-	if err := inode.resolveXattr(name); err != nil {
-		return err
-	}
-	return inode.Op.Setxattr(inode, name, value, flags)
+	return p.changeXattr(path, name, func(inode *Inode) error { return inode.Op.Setxattr(inode, name, value, flags) })
 }
 
 //kernel:fs/xattr.c vfs_getxattr
@@ -145,6 +129,13 @@ func (p *Process) removexattr(path Path, name string) error {
 	if err := checkXattrName(name); err != nil {
 		return err
 	}
+	return p.changeXattr(path, name, func(inode *Inode) error { return inode.Op.Removexattr(inode, name) })
+}
+
+// changeXattr asks whether the caller may change the attribute and has it changed with the inode locked.
+//
+//kernel:none what vfs_setxattr and vfs_removexattr share
+func (p *Process) changeXattr(path Path, name string, change func(*Inode) error) error {
 	if err := path.Mnt.WantWrite(); err != nil {
 		return err
 	}
@@ -161,7 +152,7 @@ func (p *Process) removexattr(path Path, name string) error {
 	if err := inode.resolveXattr(name); err != nil {
 		return err
 	}
-	return inode.Op.Removexattr(inode, name)
+	return change(inode)
 }
 
 // withPath calls fn with the place that a name stands for.

@@ -94,15 +94,9 @@ func cmdCp(c *call) int {
 			cp.removeDest = true
 		}
 	}
-	if len(names) == 0 {
-		return c.fail("missing file operand")
-	}
-	sources, dest, into, ok := c.target(opts, names)
-	if !ok || len(sources) == 0 {
-		return c.fail("missing destination file operand after '%s'", names[0])
-	}
-	if len(sources) > 1 && !into {
-		return c.fail("target '%s': %s", dest, c.notDir(dest))
+	sources, dest, into, complaint := c.sourcesAndTarget(opts, names)
+	if complaint != "" {
+		return c.fail("%s", complaint)
 	}
 	status := 0
 	for _, source := range sources {

@@ -29,6 +29,21 @@ func (c *call) target(opts []opt, names []string) (sources []string, dest string
 	return sources, dest, into, true
 }
 
+// sourcesAndTarget is target for cp and mv, or what is wrong with the names.
+func (c *call) sourcesAndTarget(opts []opt, names []string) (sources []string, dest string, into bool, complaint string) {
+	if len(names) == 0 {
+		return nil, "", false, "missing file operand"
+	}
+	sources, dest, into, ok := c.target(opts, names)
+	if !ok || len(sources) == 0 {
+		return nil, "", false, fmt.Sprintf("missing destination file operand after '%s'", names[0])
+	}
+	if len(sources) > 1 && !into {
+		return nil, "", false, fmt.Sprintf("target '%s': %s", dest, c.notDir(dest))
+	}
+	return sources, dest, into, ""
+}
+
 // notDir says why a target is no directory.
 func (c *call) notDir(name string) string {
 	fs, abs := c.at(name)
@@ -161,15 +176,9 @@ func cmdMv(c *call) int {
 	if !ok {
 		return usageStatus
 	}
-	if len(names) == 0 {
-		return c.fail("missing file operand")
-	}
-	sources, dest, into, ok := c.target(opts, names)
-	if !ok || len(sources) == 0 {
-		return c.fail("missing destination file operand after '%s'", names[0])
-	}
-	if len(sources) > 1 && !into {
-		return c.fail("target '%s': %s", dest, c.notDir(dest))
+	sources, dest, into, complaint := c.sourcesAndTarget(opts, names)
+	if complaint != "" {
+		return c.fail("%s", complaint)
 	}
 	status := 0
 	for _, source := range sources {

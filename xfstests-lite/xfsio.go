@@ -132,46 +132,14 @@ func cmdXfsIO(c *call) int {
 
 func (x *xfsIO) main(opts []opt, names []string) int {
 	c := x.c
-	f := &xfsFile{flags: os.O_RDWR}
-	mode := uint32(0o600)
-	for i := 0; i < len(opts); i++ {
-		switch o := opts[i]; o.c {
-		case 'a':
-			f.append = true
-			f.flags |= os.O_APPEND
-		case 'd':
-			f.direct = true
-			f.flags |= unix.O_DIRECT
-		case 'f':
-			f.flags |= os.O_CREATE
-		case 'n':
-			f.flags |= unix.O_NONBLOCK
-		case 'r':
-			f.flags = f.flags&^unix.O_ACCMODE | os.O_RDONLY
-		case 's':
-			f.sync = true
-			f.flags |= unix.O_SYNC
-		case 't':
-			f.flags |= os.O_TRUNC
-		case 'T':
-			f.tmp = true
-			f.flags |= unix.O_TMPFILE
-		case 'L':
-			f.flags |= unix.O_NOFOLLOW
-		case 'P':
-			f.path = true
-			f.flags = f.flags&^unix.O_ACCMODE | unix.O_PATH
-		case 'm':
-			n, err := strconv.ParseUint(o.value, 8, 32)
-			if err != nil {
-				fmt.Fprintf(c.err, "non-numeric mode -- %s\n", o.value)
-				return 1
-			}
-			mode = uint32(n)
-		case 'V':
-			c.printf("xfs_io version 6.1.0\n")
-			return 0
-		}
+	if _, version := last(opts, 'V'); version {
+		c.printf("xfs_io version 6.1.0\n")
+		return 0
+	}
+	f, mode, complaint := openOptions(opts)
+	if complaint != "" {
+		fmt.Fprintln(c.err, complaint)
+		return 1
 	}
 	for _, name := range names {
 		one := *f
@@ -474,18 +442,35 @@ func xfsOpen(x *xfsIO, args []string) {
 		}
 		return
 	}
-	f := &xfsFile{flags: os.O_RDWR}
-	mode := uint32(0o600)
+	for i := range opts {
+		if opts[i].c == 'c' { // here the same as -f
+			opts[i].c = 'f'
+		}
+	}
+	f, mode, complaint := openOptions(opts)
+	if complaint != "" {
+		x.complain("%s", complaint)
+		return
+	}
+	x.open(f, names[0], mode)
+}
+
+// openOptions says how the options of the program and of its command open ask for
+// a file, or what is wrong with them.
+func openOptions(opts []opt) (f *xfsFile, mode uint32, complaint string) {
+	f, mode = &xfsFile{flags: os.O_RDWR}, 0o600
 	for _, o := range opts {
 		switch o.c {
 		case 'a':
 			f.append = true
 			f.flags |= os.O_APPEND
-		case 'c', 'f':
-			f.flags |= os.O_CREATE
 		case 'd':
 			f.direct = true
 			f.flags |= unix.O_DIRECT
+		case 'f':
+			f.flags |= os.O_CREATE
+		case 'n':
+			f.flags |= unix.O_NONBLOCK
 		case 'r':
 			f.flags = f.flags&^unix.O_ACCMODE | os.O_RDONLY
 		case 's':
@@ -493,8 +478,6 @@ func xfsOpen(x *xfsIO, args []string) {
 			f.flags |= unix.O_SYNC
 		case 't':
 			f.flags |= os.O_TRUNC
-		case 'n':
-			f.flags |= unix.O_NONBLOCK
 		case 'T':
 			f.tmp = true
 			f.flags |= unix.O_TMPFILE
@@ -506,13 +489,12 @@ func xfsOpen(x *xfsIO, args []string) {
 		case 'm':
 			n, err := strconv.ParseUint(o.value, 8, 32)
 			if err != nil {
-				x.complain("non-numeric mode -- %s", o.value)
-				return
+				return nil, 0, "non-numeric mode -- " + o.value
 			}
 			mode = uint32(n)
 		}
 	}
-	x.open(f, names[0], mode)
+	return f, mode, ""
 }
 
 func xfsClose(x *xfsIO, _ []string) {

@@ -382,21 +382,25 @@ func xfsFileType(mode uint32) string {
 func xfsTime(t time.Time) string { return t.Format("Mon Jan _2 15:04:05 2006") }
 
 func xfsStat(x *xfsIO, args []string) {
-	opts, _, ok := x.options(args, "vr")
-	if !ok {
-		return
+	if opts, _, ok := x.options(args, "vr"); ok {
+		x.stat("fstat", opts)
 	}
+}
+
+// stat prints what the file is in words, or raw with -r; ok: in words.
+func (x *xfsIO) stat(call string, opts []opt) (st Stat, ok bool) {
 	st, err := x.file.h.Stat()
 	if err != nil {
-		x.perror("fstat", err)
-		return
+		x.perror(call, err)
+		return st, false
 	}
 	if has(opts, 'r') {
 		x.rawStat(st, 0x17ff)
-		return
+		return st, false
 	}
 	x.c.printf("fd.path = \"%s\"\nfd.flags = %s\n", x.file.name, x.file.describe(false))
 	x.plainStat(st, has(opts, 'v'))
+	return st, true
 }
 
 func (x *xfsIO) plainStat(st Stat, verbose bool) {
@@ -442,18 +446,7 @@ func xfsStatx(x *xfsIO, args []string) {
 	if !ok {
 		return
 	}
-	st, err := x.file.h.Stat()
-	if err != nil {
-		x.perror("statx", err)
-		return
-	}
-	if has(opts, 'r') {
-		x.rawStat(st, 0x17ff)
-		return
-	}
-	x.c.printf("fd.path = \"%s\"\nfd.flags = %s\n", x.file.name, x.file.describe(false))
-	x.plainStat(st, has(opts, 'v'))
-	if has(opts, 'v') {
+	if st, ok := x.stat("statx", opts); ok && has(opts, 'v') {
 		x.c.printf("stat.btime = %s\n", xfsTime(st.Btime))
 	}
 }
