@@ -4,6 +4,7 @@ package btrfs_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -181,8 +182,8 @@ func TestDataRepair(t *testing.T) {
 	}
 }
 
-// A write that fails: fsync says so, once; what was there before is still there;
-// the file system goes on.
+// A write that fails: fsync says so, once for each descriptor that was open then;
+// what was there before is still there; the file system goes on.
 func TestDataWriteError(t *testing.T) {
 	s := newSick(t, 256<<20, mkfs.Options{})
 	old := pattern(100<<10, 1)
@@ -190,6 +191,8 @@ func TestDataWriteError(t *testing.T) {
 	s.write("/other", old)
 	s.v.Sync()
 	fd, err := s.Open("/f", unix.O_RDWR, 0)
+	s.must(err)
+	another, err := s.Open("/f", unix.O_RDONLY, 0)
 	s.must(err)
 	_, err = s.Pwrite(fd, pattern(100<<10, 2), 0)
 	s.must(err)
@@ -201,6 +204,18 @@ func TestDataWriteError(t *testing.T) {
 	if err := s.Fsync(fd); err != nil {
 		t.Errorf("fsync once more: %v", err)
 	}
+	later, err := s.Open("/f", unix.O_RDONLY, 0)
+	s.must(err)
+	for i, want := range []error{unix.EIO, nil} {
+		if err := s.Fsync(another); !errors.Is(err, want) {
+			t.Errorf("fsync %d of another descriptor: %v", i, err)
+		}
+	}
+	if err := s.Fsync(later); err != nil {
+		t.Errorf("fsync of a descriptor opened after the error was told: %v", err)
+	}
+	s.must(s.Close(another))
+	s.must(s.Close(later))
 	if n := s.lines("write error"); n != 1 {
 		t.Errorf("%d lines about the write error", n)
 	}

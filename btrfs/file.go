@@ -982,7 +982,12 @@ func (inode *Inode) setLastTransWrite() {
 //
 //kernel:fs/btrfs/file.c btrfs_sync_file
 func (dataFops) Fsync(file *vfs.File, start, end int64, datasync bool) error {
-	return I(file.Inode).syncFile()
+	err := I(file.Inode).syncFile()
+	// What somebody else's fsync or the flusher found is news to this file.
+	if lost := file.CheckAndAdvanceWbErr(); err == nil {
+		err = lost
+	}
+	return err
 }
 
 // syncFile makes the whole file durable, whatever part was asked for: disk_i_size

@@ -483,7 +483,7 @@ func (inode *Inode) WaitOrderedRange(start, length uint64) (ret error) {
 //
 //kernel:none filemap_fdatawait_keep_errors, for ordered extents
 func (inode *Inode) flushOrderedRange(start, length uint64) {
-	inode.Mapping.SetError(inode.WaitOrderedRange(start, length))
+	inode.Mapping.KeepError(inode.WaitOrderedRange(start, length))
 }
 
 // LookupOrderedExtent returns the ordered extent that covers fileOffset, with a

@@ -41,6 +41,7 @@ type File struct {
 	count    kernel.AtomicInt64
 	pos      kernel.AtomicInt64  // written under posLock
 	accesses kernel.AtomicUint32 // see FileAccessed
+	wbErr    kernel.AtomicUint32 // up to where fsync has reported Mapping.WbErr
 	sbErr    kernel.AtomicUint32 // up to where syncfs has reported sb.wbErr
 	posLock  kernel.Mutex
 }
@@ -49,6 +50,22 @@ type File struct {
 //
 //kernel:none accessor
 func (file *File) Flags() int { return int(file.flags.Load()) }
+
+// CheckAndAdvanceWbErr returns an error of writing the file's pages that this open
+// file has not heard of.
+//
+//kernel:mm/filemap.c file_check_and_advance_wb_err
+func (file *File) CheckAndAdvanceWbErr() error { return advance(&file.Mapping.WbErr, &file.wbErr) }
+
+// advance moves since on to what seq says now.
+//
+//kernel:none errseq_check_and_advance under f_lock
+func advance(seq *kernel.Errseq, since *kernel.AtomicUint32) error {
+	seen := since.Load()
+	err := seq.CheckAndAdvance(&seen)
+	since.Store(seen)
+	return err
+}
 
 // Pos is the file position.
 //

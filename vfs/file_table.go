@@ -14,6 +14,7 @@ import (
 func (file *File) vfsOpen(cred *Cred, path Path) error {
 	inode := path.Dentry.DInode()
 	file.Path, file.Inode, file.Mapping, file.Cred = path.Get(), inode, inode.Mapping, cred
+	file.wbErr.Store(file.Mapping.WbErr.Sample())
 	file.sbErr.Store(inode.Sb.wbErr.Sample())
 	flags := file.Flags()
 	file.posLock.Init(path.Mnt.Sb.V.class.posLock)

@@ -289,7 +289,7 @@ func (sb *SuperBlock) waitInodes() {
 		held.Iput()
 		held = inode
 		// An error stays with the mapping for the file's own fsync.
-		inode.Mapping.SetError(mm.FilemapFdatawait(inode.Mapping))
+		inode.Mapping.KeepError(mm.FilemapFdatawait(inode.Mapping))
 		sb.V.K.CondResched()
 		sb.inodeListLock.Lock()
 	}

@@ -104,10 +104,7 @@ func (p *Process) Syncfs(fd int) error {
 	sb.SUmount.RLock()
 	err := sb.SyncFilesystem()
 	sb.SUmount.RUnlock()
-	since := file.sbErr.Load()
-	lost := sb.wbErr.CheckAndAdvance(&since)
-	file.sbErr.Store(since)
-	if err == nil {
+	if lost := advance(&sb.wbErr, &file.sbErr); err == nil {
 		err = lost
 	}
 	return err
@@ -140,6 +137,9 @@ func (p *Process) Fdatasync(fd int) error { return p.doFsync(fd, true) }
 func (file *File) GenericFileFsync(start, end int64, datasync bool) error {
 	inode := file.Inode
 	err := mm.FilemapWriteAndWaitRange(file.Mapping, start, end)
+	if lost := file.CheckAndAdvanceWbErr(); err == nil {
+		err = lost
+	}
 	inode.InodeLock()
 	// The flusher clears the dirty bits before it writes the inode.
 	inode.waitForWriteback()

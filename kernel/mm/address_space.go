@@ -138,6 +138,10 @@ type AddressSpace struct {
 	// WritebackIndex is where cyclic writeback goes on; a hint.
 	WritebackIndex kernel.AtomicUint64
 
+	// WbErr is the last error of writing the pages: each open file's next fsync
+	// returns it.
+	WbErr kernel.Errseq
+
 	iMmap iMmap // who maps the file
 	flags kernel.AtomicUint32
 	mm    *MM
@@ -151,6 +155,7 @@ func (mapping *AddressSpace) Init(mm *MM, host Host, aops AddressSpaceOperations
 	mapping.TreeLock.Init(mm.treeLockClass)
 	mapping.WritebackIndex.Store(0)
 	mapping.flags.Store(0)
+	mapping.WbErr = kernel.Errseq{}
 	mapping.iMmap.lock.Init(mm.iMmapClass)
 	mapping.Private = nil
 }
@@ -170,16 +175,30 @@ func (mapping *AddressSpace) NrPages() uint64 { return uint64(mapping.Pages.Len(
 //kernel:include/linux/fs.h mapping_tagged
 func (mapping *AddressSpace) Tagged(tag kernel.XAMark) bool { return mapping.Pages.Marked(tag) }
 
-// SetError keeps an error of an asynchronous write for the next sync of the
-// file, and of its whole file system.
+// SetError keeps an error of an asynchronous write: for whoever waits for the
+// pages next, for the next fsync of each open file and for syncfs.
 //
 //kernel:include/linux/pagemap.h mapping_set_error
 func (mapping *AddressSpace) SetError(err error) {
 	if err == nil {
 		return
 	}
-	mapping.Host.SetWbErr(err)
+	errno, ok := err.(unix.Errno)
+	if !ok {
+		errno = unix.EIO
+	}
+	mapping.WbErr.Set(errno)
+	mapping.Host.SetWbErr(errno)
+	mapping.KeepError(errno)
+}
+
+// KeepError puts an error back that CheckErrors returned to somebody who only
+// waits on behalf of others.
+//
+//kernel:none what filemap_fdatawait_keep_errors does without taking it first
+func (mapping *AddressSpace) KeepError(err error) {
 	switch err {
+	case nil:
 	case unix.ENOSPC:
 		mapping.flags.Or(1 << AS_ENOSPC)
 	default:
