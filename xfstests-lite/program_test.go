@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"kbtrfs/btrfs/oracle"
 	"kbtrfs/explore"
 	"kbtrfs/kernel/sched"
 )
@@ -48,7 +49,7 @@ func newProgram(t *testing.T, c Case, o ProgramOptions) *Program {
 	t.Helper()
 	p, err := NewProgram(Builtin(), c, o)
 	if not, ok := err.(ErrNotrun); ok {
-		t.Skip(not.Reason)
+		oracle.Lack(t, not.Reason)
 	}
 	if err != nil {
 		t.Fatal(err)
