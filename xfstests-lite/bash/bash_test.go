@@ -61,7 +61,7 @@ line"; echo \$x \\ \" a\ b; echo "$(echo '"')"; echo "\` + "`" + `"; echo ~root 
 	{"subshell", `x=1; (x=2; echo $x); echo $x; y=$(x=3; echo $x); echo $y $x; (cd /; exit 3); echo $?; f() { (return 4); echo $?; }; f; { x=9; }; echo $x; (exit 1) || echo or`},
 	{"status in assignments", `false; x=$?; echo $x; f() { return 7; }; f; y=$?; echo $y $?; x=$(exit 3); echo $?; x=$(exit 3) y=1; echo $?; false; x=1; echo $?; (exit 2); a[$?]=$?; echo ${a[2]}; false; x=$(echo $?); echo $x; test "a$(exit 4)" = a; echo $?`},
 	{"status in declarations", `f() { false; local e=$? g; echo $e; local x=$(exit 4); echo $?; declare y=$(exit 5) z=$?; echo $z; }; f; (exit 3); export q=$?; echo $q; (umask 077; umask); umask; x=$(cd /; pwd); echo $x; [ "$PWD" = / ] || echo stayed`},
-	{"time", `time true 2>/dev/null; echo $?`},
+	{"time", `{ time true; } 2>&1 | while read a b; do echo "$a ${b:+some}"; done; { time false; } 2>/dev/null; echo $?`},
 	{"negated pipe", `! echo a | grep -q b; echo $?; if ! grep -q x /dev/null; then echo no; fi`},
 	{"empty command", `$empty; echo $?; $(true); echo $?; "" ; echo $?`},
 	{"comments and lines", "echo a # comment\necho b\\\nc; echo 'd\ne'; # x\n: ; echo f"},
