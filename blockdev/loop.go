@@ -109,6 +109,17 @@ func (l *Loop) Name() string { return l.name }
 // ReadOnly tells whether writes are refused.
 func (l *Loop) ReadOnly() bool { return l.readOnly }
 
+// Lease takes a lease of the file, or gives it up: others who open the file wait until then, and their coming is told by SIGIO. Nobody
+// else may have the file open, and block devices have no leases; then it fails.
+func (l *Loop) Lease(take bool) error {
+	kind := unix.F_UNLCK
+	if take {
+		kind = unix.F_WRLCK
+	}
+	_, err := unix.FcntlInt(uintptr(l.fd), unix.F_SETLEASE, kind)
+	return err
+}
+
 // Close waits for what is in flight and closes the file.
 func (l *Loop) Close() error {
 	if l.closed.Swap(true) {

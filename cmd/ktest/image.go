@@ -18,15 +18,19 @@ import (
 // openDevice opens an image file or block device; the error names the path.
 func openDevice(k *kernel.Kernel, path string, o blockdev.LoopOptions) (*blockdev.Loop, error) {
 	dev, err := blockdev.OpenLoop(k, path, o)
+	return dev, openError(path, err)
+}
+
+func openError(path string, err error) error {
 	switch err {
 	case nil:
-		return dev, nil
+		return nil
 	case unix.ENOTBLK:
-		return nil, fmt.Errorf("%s: neither a file nor a block device", path)
+		return fmt.Errorf("%s: neither a file nor a block device", path)
 	case unix.EBUSY:
-		return nil, fmt.Errorf("%s: in use by another process", path)
+		return fmt.Errorf("%s: in use by another process", path)
 	}
-	return nil, fmt.Errorf("%s: %w", path, err)
+	return fmt.Errorf("%s: %w", path, err)
 }
 
 // openImage opens the btrfs in an image for reading.

@@ -10,6 +10,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -130,5 +132,8 @@ func main() {
 		<-ctx.Done()
 		stop()
 	}()
+	if name := filepath.Base(os.Args[0]); strings.HasPrefix(name, helperPrefix) {
+		os.Exit(mountHelper(name, os.Args[1:]))
+	}
 	os.Exit(run(ctx, os.Args[1:]))
 }

@@ -7,8 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,7 +25,7 @@ import (
 
 var mountCommand = &command{
 	name:  "mount",
-	usage: "[-o OPTIONS] [--dmesg] [--cache SIZE] [--log FILE] [--revert SLUG] IMAGE|DEVICE DIR",
+	usage: "[-o OPTIONS] [--background] [--dmesg] [--cache SIZE] [--log FILE] [--revert SLUG] IMAGE|DEVICE DIR",
 	short: "mount an image for all programs (FUSE), in the foreground until it is unmounted",
 	run:   runMount,
 }
@@ -34,6 +34,7 @@ func runMount(ctx context.Context, c *command, args []string) (err error) {
 	f := c.flags()
 	options := f.String("o", "", "mount `OPTIONS`, such as ro,noatime,compress=zstd")
 	dmesg := f.Bool("dmesg", false, "print the log of the file system on stderr as it goes")
+	inBack := f.Bool("background", false, "return when the mount is there; it is served in the background, and its log goes to the kernel's (dmesg)")
 	cache := f.String("cache", "", "let the page cache grow to `SIZE` (default 256m)")
 	logFile := f.String("log", "", "keep a log of all writes in `FILE`, in the format of dm-log-writes")
 	revert := f.String("revert", "", "take back the historical commits `SLUG[=VARIANT],...`")
@@ -44,6 +45,9 @@ func runMount(ctx context.Context, c *command, args []string) (err error) {
 	if len(operands) != 2 {
 		return usagef("an IMAGE or DEVICE and a DIR, please")
 	}
+	if *inBack {
+		return inBackground(slices.DeleteFunc(slices.Clone(args), func(a string) bool { return a == "--background" || a == "-background" })...)
+	}
 	source, dir := operands[0], operands[1]
 	var limit uint64
 	if *cache != "" {
@@ -51,14 +55,17 @@ func runMount(ctx context.Context, c *command, args []string) (err error) {
 			return usageError{err}
 		}
 	}
-	flags, _, data := xfstests.MountFlags([]string{*options})
-
-	var console io.Writer
-	if *dmesg {
-		console = os.Stderr
+	host, own := splitHostOptions(*options)
+	flags, _, data := xfstests.MountFlags([]string{own})
+	behind := newBackground()
+	if err := absolute(&dir); err != nil {
+		return err
 	}
-	k := kernel.New(kernel.Options{Console: console, Params: map[string]string{"btrfs.revert": *revert}})
-	dev, err := openDevice(k, source, blockdev.LoopOptions{ReadOnly: flags&unix.MS_RDONLY != 0, Exclusive: true})
+
+	var log console
+	log.on.Store(*dmesg)
+	k := kernel.New(kernel.Options{Console: &log, Params: map[string]string{"btrfs.revert": *revert}})
+	dev, err := openFree(k, source, blockdev.LoopOptions{ReadOnly: flags&unix.MS_RDONLY != 0, Exclusive: true}, behind != nil)
 	if err != nil {
 		return err
 	}
@@ -82,12 +89,25 @@ func runMount(ctx context.Context, c *command, args []string) (err error) {
 		dev.Close()
 		return xfstests.MountError(k, "btrfs", source, err)
 	}
-	server, err := fuse.Mount(v, dir, fuse.Options{Source: source, ReadOnly: flags&unix.MS_RDONLY != 0,
-		Flags: uintptr(flags & (unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_DIRSYNC | unix.MS_SYNCHRONOUS))})
+	server, err := fuse.Mount(v, dir, fuse.Options{Source: cmp.Or(host.fsname, source), Subtype: host.subtype, AllowOther: host.allowOther,
+		ReadOnly: flags&unix.MS_RDONLY != 0, Flags: uintptr(flags & hostFlags),
+		Remount: func(options string) error {
+			flags, _, data := xfstests.MountFlags([]string{options})
+			p := v.NewProcess(*vfs.RootCred)
+			defer p.Exit()
+			return p.Mount("", "/", "", flags|unix.MS_REMOUNT, data)
+		}})
 	if err != nil {
 		return errors.Join(err, v.Shutdown())
 	}
+	release := holdOff(dev, server)
 	fmt.Printf("%s mounted on %s\n", source, dir)
+	if behind != nil {
+		if err := behind.mounted(); err != nil {
+			fmt.Fprintf(os.Stderr, "ktest mount: %s: %v\n", dir, err)
+		}
+		log.on.Store(true)
+	}
 	served := make(chan struct{})
 	go func() {
 		select {
@@ -98,7 +118,10 @@ func runMount(ctx context.Context, c *command, args []string) (err error) {
 	}()
 	server.Serve()
 	close(served)
-	if err := v.Shutdown(); err != nil {
+	dev.Lease(true)
+	err = v.Shutdown()
+	release()
+	if err != nil {
 		return fmt.Errorf("%s: %w", source, err)
 	}
 	if lost := xfstests.LostWrites(k); lost != "" {
@@ -111,6 +134,9 @@ func runMount(ctx context.Context, c *command, args []string) (err error) {
 	}
 	return err
 }
+
+// hostFlags are the mount flags that the host itself heeds.
+const hostFlags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_DIRSYNC | unix.MS_SYNCHRONOUS
 
 // keepLog moves what a log holds to a file, again and again, until finish is called.
 func keepLog(log *blockdev.LogWrites, name string) (finish func() error, err error) {

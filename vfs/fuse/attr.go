@@ -27,8 +27,15 @@ func decodeDev(dev uint32) uint64 {
 	return unix.Mkdev(dev&0xfff00>>8, dev&0xff|dev>>12&0xfff00)
 }
 
-func fillAttr(a *fuse.Attr, st *vfs.Stat) {
-	a.Ino, a.Size, a.Blocks = st.Ino, uint64(st.Size), uint64(st.Blocks)
+// ino is the number of a file for the host. To programs the mount is one device, so where st_dev tells files of several subvolumes apart
+// here, their numbers must: else find(1) sees loops, and cp(1) takes a file and its snapshot for two names of one file.
+func (s *Server) ino(dev, ino uint64) uint64 {
+	const shift = 48 // more inodes than a file system has; and 65,536 subvolumes
+	return ino ^ (dev-s.dev)<<shift
+}
+
+func (s *Server) fillAttr(a *fuse.Attr, st *vfs.Stat) {
+	a.Ino, a.Size, a.Blocks = s.ino(st.Dev, st.Ino), uint64(st.Size), uint64(st.Blocks)
 	a.Atime, a.Atimensec = uint64(st.Atime.Sec), st.Atime.Nsec
 	a.Mtime, a.Mtimensec = uint64(st.Mtime.Sec), st.Mtime.Nsec
 	a.Ctime, a.Ctimensec = uint64(st.Ctime.Sec), st.Ctime.Nsec
@@ -47,7 +54,7 @@ func (s *Server) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOu
 	if err != nil {
 		return status(err)
 	}
-	fillAttr(&out.Attr, &st)
+	s.fillAttr(&out.Attr, &st)
 	out.SetTimeout(attrTimeout)
 	return fuse.OK
 }
@@ -66,7 +73,7 @@ func (s *Server) Statx(_ <-chan struct{}, in *fuse.StatxIn, out *fuse.StatxOut) 
 	out.SetTimeout(attrTimeout)
 	out.Statx = fuse.Statx{
 		Mask: unix.STATX_BASIC_STATS | unix.STATX_BTIME, Blksize: uint32(st.Blksize), Attributes: st.Attributes, AttributesMask: st.AttributesMask,
-		Nlink: st.Nlink, Uid: st.Uid, Gid: st.Gid, Mode: uint16(st.Mode), Ino: st.Ino, Size: uint64(st.Size), Blocks: uint64(st.Blocks),
+		Nlink: st.Nlink, Uid: st.Uid, Gid: st.Gid, Mode: uint16(st.Mode), Ino: s.ino(st.Dev, st.Ino), Size: uint64(st.Size), Blocks: uint64(st.Blocks),
 		Atime: stamp(st.Atime), Btime: stamp(st.Btime), Ctime: stamp(st.Ctime), Mtime: stamp(st.Mtime),
 		RdevMajor: unix.Major(st.Rdev), RdevMinor: unix.Minor(st.Rdev), DevMajor: unix.Major(st.Dev), DevMinor: unix.Minor(st.Dev),
 	}
@@ -109,7 +116,7 @@ func (s *Server) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOu
 		}
 		st, err := n.path.Stat()
 		if err == nil {
-			fillAttr(&out.Attr, &st)
+			s.fillAttr(&out.Attr, &st)
 			out.SetTimeout(attrTimeout)
 		}
 		return err

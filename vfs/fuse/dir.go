@@ -25,7 +25,7 @@ func (s *Server) entryOf(path vfs.Path, out *fuse.EntryOut) error {
 		path.Put()
 		return err
 	}
-	fillAttr(&out.Attr, &st)
+	s.fillAttr(&out.Attr, &st)
 	out.NodeId = s.nodes.told(path).id
 	out.SetEntryTimeout(entryTimeout)
 	out.SetAttrTimeout(attrTimeout)
@@ -181,14 +181,16 @@ func (s *Server) readdir(p *vfs.Process, in *fuse.ReadIn, add func(d *vfs.Dirent
 
 // ReadDir lists names.
 func (s *Server) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
-	return status(s.readdir(s.p, in, func(d *vfs.Dirent) bool { return out.AddDirEntry(direntOf(d)) }))
+	dev := s.dirDev(in)
+	return status(s.readdir(s.p, in, func(d *vfs.Dirent) bool { return out.AddDirEntry(s.direntOf(d, dev)) }))
 }
 
 // ReadDirPlus lists names and tells the host of each file.
 func (s *Server) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	dev := s.dirDev(in)
 	return s.as(&in.InHeader, 0, func(p *vfs.Process, _ *node) error {
 		return s.readdir(p, in, func(d *vfs.Dirent) bool {
-			e := out.AddDirLookupEntry(direntOf(d))
+			e := out.AddDirLookupEntry(s.direntOf(d, dev))
 			if e == nil {
 				return false
 			}
@@ -203,8 +205,18 @@ func (s *Server) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEn
 	})
 }
 
-func direntOf(d *vfs.Dirent) fuse.DirEntry {
-	return fuse.DirEntry{Mode: uint32(d.Type) << 12, Name: d.Name, Ino: d.Ino, Off: uint64(d.Off)}
+// dirDev is the device of a directory that is read.
+func (s *Server) dirDev(in *fuse.ReadIn) uint64 {
+	if n := s.nodes.get(in.NodeId); n != nil {
+		if st, err := n.path.Stat(); err == nil {
+			return st.Dev
+		}
+	}
+	return s.dev
+}
+
+func (s *Server) direntOf(d *vfs.Dirent, dev uint64) fuse.DirEntry {
+	return fuse.DirEntry{Mode: uint32(d.Type) << 12, Name: d.Name, Ino: s.ino(dev, d.Ino), Off: uint64(d.Off)}
 }
 
 // FsyncDir makes a directory durable.

@@ -48,4 +48,5 @@
 //	dir.go      names: lookup, create, link, rename, remove, readdir
 //	file.go     open files
 //	xattr.go    extended attributes and ioctls
+//	remount.go  changing a mount's options, which the host does without us
 package fuse

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -19,9 +20,13 @@ import (
 
 // Options say how the mount looks to the host.
 type Options struct {
-	Source   string  // the device that mount(8) and df show
-	Flags    uintptr // MS_* of the host's mount; ignored without root, where fusermount3 decides
-	ReadOnly bool
+	Source     string  // the device that mount(8) and df show
+	Subtype    string  // NAME in the type fuse.NAME; without it the type is fuse; a user's is always fuse.ktest
+	Flags      uintptr // MS_* of the host's mount; ignored without root, where fusermount3 decides
+	ReadOnly   bool
+	AllowOther bool // others than the user whose mount it is may enter; root's mount is for all anyway
+
+	Remount func(options string) error // what Remount of another process asks for; nil refuses it
 }
 
 // Server is a mount that is served. It implements go-fuse's RawFileSystem;
@@ -30,15 +35,19 @@ type Server struct {
 	fuse.RawFileSystem
 	p     *vfs.Process // whose threads run requests; its descriptors are the file handles
 	root  vfs.Path
+	dev   uint64 // st_dev of the root
 	nodes *nodeTable
 	creds sync.Map // credKey to *vfs.Cred
 
 	mu   sync.Mutex
 	idle []*vfs.Process // mu; threads
 
-	dir    string
-	direct bool // mounted by ourselves, not by fusermount3
-	fuse   *fuse.Server
+	dir     string
+	direct  bool // mounted by ourselves, not by fusermount3
+	gone    atomic.Bool
+	conn    int // a second descriptor of the connection if direct, else -1
+	fuse    *fuse.Server
+	remount func(options string) error
 }
 
 // maxWrite bounds a read or write of the host.
@@ -49,8 +58,14 @@ const maxWrite = 1 << 20
 func Mount(v *vfs.VFS, dir string, o Options) (*Server, error) {
 	p := v.NewProcess(*vfs.RootCred)
 	p.Umask(0) // the host has applied the caller's
-	s := &Server{RawFileSystem: fuse.NewDefaultRawFileSystem(), p: p, root: p.RootPath(), dir: dir}
+	s := &Server{RawFileSystem: fuse.NewDefaultRawFileSystem(), p: p, root: p.RootPath(), dir: dir, conn: -1, remount: o.Remount}
 	s.nodes = newNodeTable(s.root.Get())
+	st, err := s.root.Stat()
+	if err != nil {
+		s.release()
+		return nil, err
+	}
+	s.dev = st.Dev
 	fo := &fuse.MountOptions{
 		FsName: o.Source, Name: "ktest", MaxWrite: maxWrite, MaxBackground: 64, Options: []string{"default_permissions"},
 		ExtraCapabilities: fuse.CAP_INIT_EXT | fuse.CAP_DIRECT_IO_ALLOW_MMAP | fuse.CAP_ATOMIC_O_TRUNC | fuse.CAP_READDIRPLUS_AUTO,
@@ -66,8 +81,14 @@ func Mount(v *vfs.VFS, dir string, o Options) (*Server, error) {
 			return nil, err
 		}
 		s.direct, at = true, fmt.Sprintf("/dev/fd/%d", fd)
-	} else if o.ReadOnly {
-		fo.Options = append(fo.Options, "ro")
+		if s.conn, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0); err != nil {
+			s.conn = -1
+		}
+	} else {
+		if o.ReadOnly {
+			fo.Options = append(fo.Options, "ro")
+		}
+		fo.AllowOther = o.AllowOther
 	}
 	server, err := fuse.NewServer(s, at, fo)
 	if err != nil {
@@ -99,6 +120,9 @@ func mountDirect(dir string, o Options) (int, error) {
 		flags |= unix.MS_RDONLY
 	}
 	data := fmt.Sprintf("fd=%d,rootmode=%o,user_id=0,group_id=0,default_permissions,allow_other,max_read=%d", fd, st.Mode&unix.S_IFMT, maxWrite)
+	if o.Subtype != "" {
+		data += ",subtype=" + o.Subtype
+	}
 	if err := unix.Mount(o.Source, dir, "fuse", flags, data); err != nil {
 		unix.Close(fd)
 		return -1, fmt.Errorf("mounting %s: %w", dir, err)
@@ -110,7 +134,15 @@ func mountDirect(dir string, o Options) (int, error) {
 // the host still had: files that were open, nodes that it had not forgotten.
 func (s *Server) Serve() {
 	s.fuse.Serve()
+	s.gone.Store(true)
 	s.release()
+}
+
+// Alive tells whether the mount still is there. The host has taken it away, and umount(8) has returned, before Serve returns.
+func (s *Server) Alive() bool {
+	fds := []unix.PollFd{{Fd: int32(s.conn)}}
+	_, err := unix.Poll(fds, 0)
+	return err == nil && fds[0].Revents&unix.POLLERR == 0 && !s.gone.Load() // after the poll: conn may be another file's by now
 }
 
 // Unmount ends the mount. EBUSY: somebody is in it.
@@ -142,6 +174,9 @@ func (s *Server) release() {
 	}
 	s.root.Put()
 	s.p.Exit()
+	if s.conn >= 0 {
+		unix.Close(s.conn)
+	}
 }
 
 // String names the file system.

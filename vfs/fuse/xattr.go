@@ -44,8 +44,11 @@ func (s *Server) RemoveXAttr(_ <-chan struct{}, h *fuse.InHeader, attr string) f
 }
 
 // Ioctl passes the inode flags (lsattr, chattr) on; the host gives us no other
-// ioctl whose argument could be understood here.
+// ioctl whose argument could be understood here. Remount comes this way, too.
 func (s *Server) Ioctl(_ <-chan struct{}, in *fuse.IoctlIn, inbuf []byte, out *fuse.IoctlOut, outbuf []byte) fuse.Status {
+	if in.Cmd == remountRequest {
+		return s.remounted(in, inbuf)
+	}
 	return s.as(&in.InHeader, 0, func(p *vfs.Process, n *node) error {
 		fd, err := p.OpenPath(n.path, unix.O_RDONLY)
 		if err != nil {
