@@ -190,6 +190,11 @@ func TestMount(t *testing.T) {
 	if st, err := os.Stat(at("setuid")); err != nil || st.Mode() != 0o777 {
 		t.Errorf("a setuid file that nobody wrote to: %v %v", st.Mode(), err)
 	}
+	os.Chmod(at("setuid"), 0o777|os.ModeSetuid)
+	os.WriteFile(at("setuid"), []byte("root"), 0)
+	if st, err := os.Stat(at("setuid")); err != nil || st.Mode() != 0o777|os.ModeSetuid {
+		t.Errorf("a setuid file that root wrote to: %v %v", st.Mode(), err)
+	}
 	// What the kernel shall see.
 	copied := filepath.Join(work, "copy")
 	must(t, "cp", "-a", m.dir, copied)
@@ -274,8 +279,9 @@ func TestMountLeave(t *testing.T) {
 	m.umount()
 }
 
-// TestMountKilled kills the server at random moments while clients write records and fsync them. The image is clean here and in the
-// kernel, and every record whose fsync returned is there. (KTEST_SEEDS: how many kills.) Mutation: Fsync that only says yes.
+// TestMountKilled kills the server at random moments of a run of sysbench (8 threads, 32 KiB, direct, compressed), beside which clients
+// write records and fsync them. The image is clean here and in the kernel, and every record whose fsync returned is there.
+// (KTEST_SEEDS: how many kills.) Mutation: Fsync that only says yes.
 func TestMountKilled(t *testing.T) {
 	needTools(t, "btrfs")
 	rounds := 3
@@ -283,12 +289,34 @@ func TestMountKilled(t *testing.T) {
 		rounds = n
 	}
 	img := filepath.Join(t.TempDir(), "fs.img")
-	if _, errs, status := ktest("mkfs", "-b", "256M", img); status != 0 {
+	if _, errs, status := ktest("mkfs", "-b", "1G", img); status != 0 {
 		t.Fatal(errs)
+	}
+	_, err := exec.LookPath("sysbench")
+	bench := func(dir, what string) *exec.Cmd {
+		cmd := exec.Command("sysbench", "fileio", "--threads=8", "--file-num=16", "--file-total-size=128M", "--file-block-size=32K", "--file-io-mode=sync",
+			"--file-test-mode=rndwr", "--file-fsync-freq=0", "--file-fsync-end=off", "--file-extra-flags=direct", "--time=0", "--events=300000", what)
+		cmd.Dir = dir
+		return cmd
+	}
+	if err != nil {
+		t.Log("no sysbench: the clients are alone")
+	} else {
+		m := mountImage(t, img, "-o", "compress")
+		if out, err := bench(m.dir, "prepare").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		m.umount()
 	}
 	const clients = 4
 	for round := range rounds {
-		m := mountImage(t, img)
+		m := mountImage(t, img, "-o", "compress")
+		run := bench(m.dir, "run")
+		if err == nil {
+			if err := run.Start(); err != nil {
+				t.Fatal(err)
+			}
+		}
 		var synced [clients]int
 		done := make(chan int)
 		for c := range clients {
@@ -297,10 +325,13 @@ func TestMountKilled(t *testing.T) {
 				done <- c
 			}()
 		}
-		time.Sleep(time.Duration(20+rand.IntN(400)) * time.Millisecond)
+		time.Sleep(time.Duration(20+rand.IntN(1000)) * time.Millisecond)
 		m.kill()
 		for range clients {
 			<-done
+		}
+		if err == nil && run.Wait() == nil {
+			t.Error("sysbench has not noticed that its files are gone")
 		}
 		must(t, "btrfs", "check", "--check-data-csum", img)
 		if out, _, status := ktest("check", img); status != 0 {
@@ -319,7 +350,7 @@ func TestMountKilled(t *testing.T) {
 				}
 			}
 		}
-		m = mountImage(t, img)
+		m = mountImage(t, img, "-o", "compress")
 		check(m.dir)
 		m.umount()
 		kernelMount(t, img, check)

@@ -48,7 +48,7 @@ func (s *Server) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *f
 // Forget takes back n look-ups of a node.
 func (s *Server) Forget(id, n uint64) { s.nodes.forget(id, n) }
 
-// writer is what the credentials of who makes or writes files lack: with
+// writer is what the credentials of who makes or writes files lack: only root has it; with
 // CAP_FSETID a new file would keep the setgid bit of a group that its maker is
 // not in, and writing would not take the setuid bit away.
 const writer = 1 << vfs.CAP_FSETID

@@ -88,8 +88,12 @@ func (s *Server) Writev(_ <-chan struct{}, in *fuse.WriteIn, data [][]byte) (n u
 		n = uint32(max(m, 0))
 		return err
 	}
-	if in.WriteFlags&fuse.WRITE_CACHE == 0 {
+	switch {
+	case in.WriteFlags&(fuse.WRITE_CACHE|fuse.WRITE_KILL_SUIDGID) == 0:
 		return n, status(write(s.p, int(in.Fh)))
+	case in.WriteFlags&fuse.WRITE_CACHE == 0:
+		err := s.takingPrivs(in.NodeId, func() error { return write(s.p, int(in.Fh)) })
+		return n, status(err)
 	}
 	// Pages of a mapping. The handle that the host has chosen for them may be one
 	// for O_DIRECT, which would refuse the end of the file, so they get their own.
@@ -103,6 +107,22 @@ func (s *Server) Writev(_ <-chan struct{}, in *fuse.WriteIn, data [][]byte) (n u
 		return err
 	})
 	return n, code
+}
+
+// takingPrivs does a write that may take setuid and setgid away, and has the host ask for the mode again if it did: the host takes a write
+// to change size and times only.
+func (s *Server) takingPrivs(id uint64, write func() error) error {
+	n := s.nodes.get(id)
+	if n == nil {
+		return write()
+	}
+	inode := n.path.Dentry.DInode()
+	before := inode.Mode()
+	err := write()
+	if inode.Mode() != before {
+		s.fuse.InodeNotify(id, -1, 0) // attributes only; if it fails they are forgotten in a second
+	}
+	return err
 }
 
 // Lseek finds data and holes.

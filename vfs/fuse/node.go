@@ -109,8 +109,11 @@ func (s *Server) thread() *vfs.Process {
 }
 
 // cred returns the credentials of a caller. The host has checked what it may
-// do, so it has every capability but those in drop.
+// do, so it has every capability but, if it is not root, those in drop.
 func (s *Server) cred(owner fuse.Owner, drop uint64) *vfs.Cred {
+	if owner.Uid == 0 {
+		drop = 0
+	}
 	key := credKey{owner, drop}
 	if c, ok := s.creds.Load(key); ok {
 		return c.(*vfs.Cred)
