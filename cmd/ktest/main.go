@@ -132,8 +132,11 @@ func main() {
 		<-ctx.Done()
 		stop()
 	}()
-	if name := filepath.Base(os.Args[0]); strings.HasPrefix(name, helperPrefix) {
+	switch name := filepath.Base(os.Args[0]); {
+	case strings.HasPrefix(name, mountPrefix):
 		os.Exit(mountHelper(name, os.Args[1:]))
+	case strings.HasPrefix(name, umountPrefix):
+		os.Exit(umountHelper(name, os.Args[1:]))
 	}
 	os.Exit(run(ctx, os.Args[1:]))
 }

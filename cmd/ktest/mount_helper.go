@@ -21,8 +21,8 @@ import (
 	xfstests "kbtrfs/xfstests-lite"
 )
 
-// helperPrefix: linked under a name like mount.fuse.ktest in /sbin, ktest is what mount(8) runs for -t fuse.ktest.
-const helperPrefix = "mount."
+// mountPrefix: linked under a name like mount.fuse.ktest in /sbin, ktest is what mount(8) runs for -t fuse.ktest.
+const mountPrefix = "mount."
 
 // mountFailed is the exit status of mount(8) when a mount fails.
 const mountFailed = 32
@@ -52,6 +52,10 @@ func mountHelper(name string, args []string) int {
 	case remounting:
 		err = remount(operands[1], *options)
 	default:
+		// A mount shows the type that it was asked for; an option in the list goes before.
+		if subtype, ok := strings.CutPrefix(name, mountPrefix+"fuse."); ok {
+			*options = "subtype=" + subtype + "," + *options
+		}
 		err = inBackground("-o", *options, "--", operands[0], operands[1])
 	}
 	var bad usageError

@@ -16,14 +16,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// helper returns what runs ktest under the name that mount(8) knows it by.
-func helper(t *testing.T) func(args ...string) (string, error) {
+// helper returns what runs ktest under a name that mount(8) or umount(8) knows it by.
+func helper(t *testing.T, name string) func(args ...string) (string, error) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	link := filepath.Join(t.TempDir(), "mount.fuse.ktest")
+	link := filepath.Join(t.TempDir(), name)
 	if err := os.Symlink(self, link); err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func mountsAt(t *testing.T, dir string) string {
 func TestMountHelper(t *testing.T) {
 	needTools(t, "btrfs")
 	img, dir := makeImage(t, t.TempDir()), t.TempDir()
-	mount := helper(t)
+	mount, umount := helper(t, "mount.fuse.ktest"), helper(t, "umount.fuse.ktest")
 	good := func(args ...string) {
 		t.Helper()
 		if out, err := mount(args...); err != nil || out != "" {
@@ -79,7 +79,7 @@ func TestMountHelper(t *testing.T) {
 	bad("not known or has a wrong value", mountFailed, img, dir, "-o", "rw,compress=bad")
 	bad("no such file", mountFailed, img+".not", dir)
 
-	good(img, dir, "-s", "-o", "rw,noatime,nosuid,fsname=name,subtype=ktest,user,allow_other")
+	good(img, dir, "-s", "-o", "rw,noatime,nosuid,fsname=name,user,allow_other")
 	if line := mountsAt(t, dir); !strings.HasPrefix(line, "name "+dir+" fuse.ktest rw,nosuid") {
 		t.Error(line)
 	}
@@ -107,6 +107,24 @@ func TestMountHelper(t *testing.T) {
 		t.Fatal(err)
 	}
 	must(t, "btrfs", "check", "--check-data-csum", img)
+	good(img, dir, "-o", "subtype=")
+	if line := mountsAt(t, dir); !strings.HasPrefix(line, img+" "+dir+" fuse rw") {
+		t.Error(line)
+	}
+	if err := os.WriteFile(name, bytes.Repeat([]byte("4"), 1<<20), 0o644); err != nil {
+		t.Error(err)
+	}
+	if out, err := umount(dir); err != nil {
+		t.Error(out, err)
+	}
+	f, err := os.OpenFile(img, os.O_RDWR, 0)
+	if err != nil || unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+		t.Errorf("umount has not waited for the server: %v", err)
+	}
+	f.Close()
+	if out, err := umount(dir); err == nil || !strings.Contains(out, "not mounted") {
+		t.Error(out, err)
+	}
 	if out, err := exec.Command("btrfs", "inspect-internal", "dump-super", img).Output(); err != nil || !strings.Contains(string(out), "COMPRESS_ZSTD") {
 		t.Errorf("remount,compress=zstd has compressed nothing: %v", err)
 	}
