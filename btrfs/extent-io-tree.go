@@ -615,8 +615,25 @@ func (tree *ExtentIOTree) LockExtentBits(start, end uint64, bits uint32, cached 
 			return
 		}
 		// What lies before failedStart is ours already.
+		tree.noTransWhile(failedStart)
 		tree.waitExtentBit(failedStart, end, EXTENT_LOCKED)
 		start = failedStart
+	}
+}
+
+// noTransWhile finds somebody who is about to wait for a file's range lock with a
+// transaction of his own open: the lock may be held over a read, and then a
+// commit waits for the device on his behalf. (The committer himself may wait.)
+//
+//kernel:none EXTENT_LOCKED is taken before a transaction is joined
+func (tree *ExtentIOTree) noTransWhile(start uint64) {
+	if tree.owner != IO_TREE_INODE_IO {
+		return
+	}
+	if t := tree.k.Current(); t != nil {
+		if trans, _ := t.JournalInfo.(*TransHandle); trans != nil && !trans.committing {
+			tree.k.WARN_ON(true, "BTRFS: waiting for the range at %d with transaction %d open", start, trans.Transid)
+		}
 	}
 }
 

@@ -582,6 +582,9 @@ func (inode *Inode) lockAndCleanupExtent(pages []*mm.Page, pos int64, cached **E
 	}
 	start = alignDown(uint64(pos), pageSize)
 	end = start + uint64(len(pages))*pageSize - 1
+	if inode.behindEndBeforeAlwaysWait(pages, pos) {
+		return start, end, false, nil
+	}
 	inode.ioTree.LockExtentBits(start, end, 0, cached)
 	ordered := inode.LookupOrderedRange(start, end-start+1)
 	if ordered != nil {
@@ -835,6 +838,10 @@ func (vmOps) PageMkwrite(vma *mm.VMA, vmf *mm.VMF) mm.VMFault {
 	inode.setLastTransWrite()
 	inode.ioTree.UnlockExtentCached(start, end, &cached)
 	inode.mmapLock.RUnlock()
+	if inode.root.fsInfo.reverted(revertPageMkwriteLocked) {
+		page.Unlock()
+		return 0
+	}
 	return mm.VM_FAULT_LOCKED
 }
 

@@ -692,9 +692,15 @@ func fixupFn(work *workqueue.Work) {
 //kernel:none btrfs_writepage_fixup_worker of 5.6 to 6.x
 func (fixup *writepageFixup) run() {
 	page, inode := fixup.page, fixup.inode
-	err := inode.delallocReserveSpace(pageSize)
+	var err error
+	if inode.root.fsInfo.reverted(revertFixupReserveFirst) {
+		err = fixup.lockPageBeforeReserve()
+		goto locked
+	}
+	err = inode.delallocReserveSpace(pageSize)
 again:
 	page.Lock()
+locked:
 	if page.Mapping.Load() == nil || !page.Dirty() || !page.Checked() {
 		page.ClearChecked()
 		page.Unlock()
@@ -1425,7 +1431,7 @@ func (inode *Inode) truncate() error {
 	newSize := uint64(inode.ISize())
 	// Before any handle is taken: finishing an ordered extent joins a transaction.
 	inside := fsInfo.reverted(revertWaitOrderedOutsideTrans)
-	if !inside {
+	if !inside && fsInfo.variant(revertAlwaysWaitOrdered) != "i-size-no-wait" {
 		inode.flushOrderedRange(alignDown(newSize, uint64(fsInfo.sectorsize)), noOffset)
 	}
 	for {

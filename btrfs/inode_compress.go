@@ -240,8 +240,12 @@ func asyncCowSubmit(work *workqueue.Work) {
 	if fsInfo.reverted(revertAsyncPagesAfterSubmit) {
 		chunk.countOff()
 	}
-	for i := range chunk.extents {
-		chunk.submitOneAsyncExtent(&chunk.extents[i])
+	if fsInfo.reverted(revertAsyncSubmitNoTrans) {
+		chunk.submitBeforeNoTrans()
+	} else {
+		for i := range chunk.extents {
+			chunk.submitOneAsyncExtent(&chunk.extents[i])
+		}
 	}
 	if !fsInfo.reverted(revertAsyncPagesAfterSubmit) {
 		chunk.countOff()

@@ -35,6 +35,9 @@ type Revert struct {
 	// Variants are the older forms to choose from ("slug=variant"); the first is
 	// what the slug alone means. Empty: there is only one.
 	Variants []string
+	// With names a commit that is taken back along with this one, because with it
+	// in place the defect does no harm. Empty: none.
+	With string
 	// Cases of xfstests-lite of which at least one must fail when the commit is
 	// taken back, and what must fail: a substring of the finding.
 	Cases   []string
@@ -75,6 +78,9 @@ func parseReverts(value string) (set reverts, err error) {
 			return set, fmt.Errorf("there is no commit '%s' to revert", slug)
 		}
 		set[r.index] = 1
+		if with := FindRevert(r.With); with != nil && set[with.index] == 0 {
+			set[with.index] = 1
+		}
 		if !hasVariant {
 			continue
 		}
