@@ -387,6 +387,11 @@ func subShell(sh *bash.Shell, file, name string, args []string) int {
 func subShellText(sh *bash.Shell, text, name string, args []string) int {
 	world := sh.World.Fork()
 	defer world.Exit()
+	return shellIn(sh, world, text, name, args)
+}
+
+// shellIn runs a script in a shell whose process is world.
+func shellIn(sh *bash.Shell, world bash.World, text, name string, args []string) int {
 	sub := bash.New(bash.Options{World: world, Dir: sh.Dir, Env: sh.Environ(), Stdin: keep{sh.Stdin()}, Stdout: keep{sh.Stdout()},
 		Stderr: keep{sh.Stderr()}, Name: name, Args: args, Cache: sh.World.(*Proc).s.cache, Ctx: sh.Context()})
 	return sub.Run(name, text)

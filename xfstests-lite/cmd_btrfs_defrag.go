@@ -37,6 +37,9 @@ func cmdBtrfsDefrag(c *call, args []string) int {
 	}
 	recurse := false
 	for _, o := range opts {
+		if strings.HasPrefix(o.value, "-") {
+			return c.fail("ERROR: size value '%s' is less equal than 0", o.value)
+		}
 		n, isNumber := xfsNumber(o.value)
 		if o.value != "" && !isNumber {
 			return c.fail("ERROR: %s is not a valid numeric value", o.value)

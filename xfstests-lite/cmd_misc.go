@@ -18,7 +18,7 @@ import (
 // miscCommands are small programs that cases call often, and those that call others.
 var miscCommands = map[string]command{
 	"basename": cmdBasename, "dirname": cmdDirname, "sleep": cmdSleep, "date": cmdDate, "expr": cmdExpr, "env": cmdEnv, "xargs": cmdXargs,
-	"timeout": cmdTimeout, "yes": cmdYes, "id": cmdID, "whoami": cmdID, "uname": cmdUname, "hostname": cmdHostname, "nproc": cmdNproc, "getconf": cmdGetconf,
+	"timeout": cmdTimeout, "su": cmdSu, "yes": cmdYes, "id": cmdID, "whoami": cmdID, "uname": cmdUname, "hostname": cmdHostname, "nproc": cmdNproc, "getconf": cmdGetconf,
 	"bash": cmdShell, "sh": cmdShell, "nice": cmdNice, "ionice": cmdNice, "nohup": cmdNice, "which": cmdWhich, "true": cmdTrue, "false": func(*call) int { return 1 },
 	"logger": cmdTrue, "echo": cmdEcho, "printf": cmdEcho, "killall": cmdPkill, "pkill": cmdPkill, "pgrep": cmdPkill, "kill": cmdEcho, "pwd": cmdEcho, "[": cmdEcho, "test": cmdEcho,
 }
@@ -152,15 +152,19 @@ func cmdYes(c *call) int {
 }
 
 func cmdID(c *call) int {
+	uid, gid := os.Geteuid(), os.Getegid()
+	ours, onMachine := c.p.ours.(vfsFS)
+	if onMachine {
+		uid, gid = int(ours.p.Cred().Uid), int(ours.p.Cred().Gid)
+	}
 	if c.name == "whoami" {
-		c.printf("%s\n", nameOfID("/etc/passwd", uint32(os.Geteuid())))
+		c.printf("%s\n", nameOfID("/etc/passwd", uint32(uid)))
 		return 0
 	}
 	opts, names, ok := c.getopt("ugnrG", map[string]byte{"user": 'u', "group": 'g', "name": 'n', "real": 'r', "groups": 'G'})
 	if !ok {
 		return usageStatus
 	}
-	uid, gid := os.Geteuid(), os.Getegid()
 	if len(names) > 0 {
 		if uid, ok = lookupID("/etc/passwd", names[0]); !ok || nameOfID("/etc/passwd", uint32(uid)) == "UNKNOWN" {
 			return c.fail("'%s': no such user", names[0])
