@@ -180,6 +180,7 @@ type MountOptions struct {
 	MaxInline           uint32 // bytes, 2048 by default
 	ThreadPoolSize      int
 	UserSubvolRmAllowed bool
+	AutoDefrag          bool
 	Subvol              string
 	SubvolID            uint64
 }

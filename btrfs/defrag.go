@@ -3,9 +3,12 @@
 package btrfs
 
 import (
+	"cmp"
+
 	"golang.org/x/sys/unix"
 
 	"kbtrfs/btrfs/disk"
+	"kbtrfs/kernel"
 	"kbtrfs/kernel/mm"
 	"kbtrfs/vfs"
 )
@@ -13,6 +16,20 @@ import (
 // Defragmentation: what lies in small pieces is read and made dirty, and writeback
 // gives it new places in one go. Nothing is special about that but the choice of
 // what is worth it; and with a method of compression, everything is.
+//
+// With the mount option autodefrag nobody has to ask for it: writeback that gives a
+// small piece inside a file an extent of its own notes the file in fsInfo.defragInodes,
+// with the transaction from which on its extents count, and the cleaner takes the
+// notes one by one. Only extents as new as that are put together, so that a lone small
+// write into an old file does not cost a rewrite of its neighbours.
+//
+// A note holds no reference, neither of the inode nor of its root: both are looked
+// up again. Invariant: while BTRFS_INODE_IN_DEFRAG is set there is a note, and there is
+// never more than one of a file, because the tree's lock is taken for both.
+//
+// defragRunning is above 0 while the cleaner works on notes; umount and a remount to
+// read-only wait for 0 after they have made needAutoDefrag say no. The cleaner holds
+// cleanerMutex not, and dirties pages as any writer does.
 
 // Requests of `btrfs filesystem defragment`.
 const (
@@ -75,13 +92,15 @@ func (inode *Inode) ioctlDefrag(file *vfs.File, arg *DefragRangeArgs) error {
 			args.ExtentThresh = ^uint32(0)
 		}
 	}
-	return inode.defragFile(&args)
+	return inode.defragFile(&args, 0, noOffset)
 }
 
-// defragFile rewrites what is worth it in a range of the file.
+// defragFile rewrites what is worth it in a range of the file: of what transaction
+// newerThan or a later one has written, most bytes at most, to the cluster. It
+// leaves in args.Start where it has stopped.
 //
 //kernel:fs/btrfs/defrag.c btrfs_defrag_file
-func (inode *Inode) defragFile(args *DefragRangeArgs) error {
+func (inode *Inode) defragFile(args *DefragRangeArgs, newerThan, most uint64) error {
 	fsInfo := inode.root.fsInfo
 	sectorsize := uint64(fsInfo.sectorsize)
 	iSize := uint64(inode.ISize())
@@ -111,25 +130,26 @@ func (inode *Inode) defragFile(args *DefragRangeArgs) error {
 	if index := cur >> pageShift; index < inode.Mapping.WritebackIndex.Load() {
 		inode.Mapping.WritebackIndex.Store(index)
 	}
-	done := false
+	done := uint64(0)
 	var err error
-	for cur < last && err == nil {
+	for cur < last && done < most && err == nil {
 		inode.IMutex.Lock()
 		if compress {
 			inode.defragCompress.Store(typ)
 		}
 		end := min(cur+defragCluster, last)
-		var some bool
-		some, err = inode.defragOneCluster(cur, end, thresh, compress)
+		var some uint64
+		some, err = inode.defragOneCluster(cur, end, thresh, newerThan, compress)
 		inode.IMutex.Unlock()
-		if some {
-			done = true
+		if some > 0 {
+			done += some
 			mm.BalanceDirtyPagesRatelimited(inode.Mapping)
 		}
 		cur = end
 		fsInfo.k.CondResched()
 	}
-	if done && args.Flags&BTRFS_DEFRAG_RANGE_START_IO != 0 {
+	args.Start = cur
+	if done > 0 && args.Flags&BTRFS_DEFRAG_RANGE_START_IO != 0 {
 		// Twice, as in fdatawriteRange: what is compressed must have been before
 		// the method is forgotten below.
 		mm.FilemapFlush(inode.Mapping)
@@ -146,19 +166,20 @@ func (inode *Inode) defragFile(args *DefragRangeArgs) error {
 	return err
 }
 
-// defragOneCluster rewrites what is worth it in start..end (exclusive).
+// defragOneCluster rewrites what is worth it in start..end (exclusive), and says
+// how many bytes that were.
 //
 //kernel:fs/btrfs/defrag.c defrag_one_cluster
-func (inode *Inode) defragOneCluster(start, end, thresh uint64, compress bool) (some bool, err error) {
-	targets, err := inode.defragCollectTargets(start, end, thresh, compress)
+func (inode *Inode) defragOneCluster(start, end, thresh, newerThan uint64, compress bool) (some uint64, err error) {
+	targets, err := inode.defragCollectTargets(start, end, thresh, newerThan, compress)
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	for _, t := range targets {
 		if err := inode.defragOneRange(t.start, t.len); err != nil {
 			return some, err
 		}
-		some = true
+		some += t.len
 	}
 	return some, nil
 }
@@ -167,7 +188,7 @@ func (inode *Inode) defragOneCluster(start, end, thresh uint64, compress bool) (
 // and have a neighbour that is, too; with compression, everything that has data.
 //
 //kernel:fs/btrfs/defrag.c defrag_collect_targets
-func (inode *Inode) defragCollectTargets(start, end, thresh uint64, compress bool) (targets []defragTarget, err error) {
+func (inode *Inode) defragCollectTargets(start, end, thresh, newerThan uint64, compress bool) (targets []defragTarget, err error) {
 	fsInfo := inode.root.fsInfo
 	for cur := start; cur < end; {
 		em, err := inode.GetExtent(nil, cur, end-cur)
@@ -182,6 +203,8 @@ func (inode *Inode) defragCollectTargets(start, end, thresh uint64, compress boo
 			continue
 		case inline && uint64(inode.ISize()) <= uint64(fsInfo.mountOpt.MaxInline):
 			continue // it would become what it is
+		case em.generation < newerThan:
+			continue
 		case inode.ioTree.TestRangeBit(from, to-1, EXTENT_DELALLOC, false, nil):
 			continue // it is going to be rewritten anyway
 		}
@@ -189,7 +212,7 @@ func (inode *Inode) defragCollectTargets(start, end, thresh uint64, compress boo
 			if em.len >= thresh || em.flags&EXTENT_FLAG_COMPRESSED != 0 && em.len >= btrfsMaxUncompressed {
 				continue
 			}
-			next, err := inode.defragCheckNextExtent(&em, thresh)
+			next, err := inode.defragCheckNextExtent(&em, thresh, newerThan)
 			if err != nil {
 				return nil, err
 			}
@@ -209,7 +232,7 @@ func (inode *Inode) defragCollectTargets(start, end, thresh uint64, compress boo
 // defragCheckNextExtent: is the extent behind em one to be put together with it?
 //
 //kernel:fs/btrfs/defrag.c defrag_check_next_extent
-func (inode *Inode) defragCheckNextExtent(em *ExtentMap, thresh uint64) (bool, error) {
+func (inode *Inode) defragCheckNextExtent(em *ExtentMap, thresh, newerThan uint64) (bool, error) {
 	if em.end() >= uint64(inode.ISize()) {
 		return false, nil
 	}
@@ -217,7 +240,7 @@ func (inode *Inode) defragCheckNextExtent(em *ExtentMap, thresh uint64) (bool, e
 	if err != nil || !next.onDisk() || next.flags&EXTENT_FLAG_PREALLOC != 0 {
 		return false, err
 	}
-	if next.len >= thresh || next.flags&EXTENT_FLAG_COMPRESSED != 0 && next.len >= btrfsMaxUncompressed {
+	if next.generation < newerThan || next.len >= thresh || next.flags&EXTENT_FLAG_COMPRESSED != 0 && next.len >= btrfsMaxUncompressed {
 		return false, nil
 	}
 	// Neighbours on the disk, too: nothing would be won.
@@ -273,6 +296,174 @@ func (inode *Inode) defragPreparePages(pages []*mm.Page, index uint64) error {
 			return err
 		}
 		pages[i] = page
+	}
+	return nil
+}
+
+// Files smaller writes to which are worth a note.
+const (
+	defragSmallWrite      = 64 << 10
+	defragSmallCompressed = 16 << 10
+	defragBatch           = 4 << 20 // how much of a file is rewritten before it is looked up again
+)
+
+// inodeDefrag is a note that a file has been written in small pieces.
+//
+//kernel:fs/btrfs/defrag.c struct inode_defrag
+type inodeDefrag struct {
+	node      kernel.RBNode[inodeDefrag]
+	root, ino uint64
+	transid   uint64 // what is older does not count
+	thresh    uint32 // what is as large need not become larger
+}
+
+// compare orders notes as the tree does.
+//
+//kernel:fs/btrfs/defrag.c compare_inode_defrag
+func (d *inodeDefrag) compare(root, ino uint64) int {
+	return cmp.Or(cmp.Compare(d.root, root), cmp.Compare(d.ino, ino))
+}
+
+// needAutoDefrag: the cleaner is to put small extents together.
+//
+//kernel:fs/btrfs/defrag.c need_auto_defrag
+func (fsInfo *FsInfo) needAutoDefrag() bool {
+	return fsInfo.mountOpt.AutoDefrag && !fsInfo.closing() && !fsInfo.fsState.Test(BTRFS_FS_STATE_REMOUNTING) && !fsInfo.fsState.Test(BTRFS_FS_STATE_ERROR)
+}
+
+// shouldDefrag notes the file if start..end, which is about to be written, is a
+// small piece inside of it.
+//
+//kernel:fs/btrfs/inode.c inode_should_defrag
+func (inode *Inode) shouldDefrag(start, end, numBytes uint64, smallWrite uint32) {
+	if numBytes < uint64(smallWrite) && (start > 0 || end+1 < inode.diskISizeRead()) {
+		inode.addInodeDefrag(smallWrite)
+	}
+}
+
+// addInodeDefrag notes the file for the cleaner.
+//
+//kernel:fs/btrfs/defrag.c btrfs_add_inode_defrag
+func (inode *Inode) addInodeDefrag(thresh uint32) {
+	fsInfo := inode.root.fsInfo
+	if !fsInfo.needAutoDefrag() || inode.runtimeFlags.Test(BTRFS_INODE_IN_DEFRAG) {
+		return
+	}
+	note := &inodeDefrag{root: inode.root.Objectid(), ino: inode.location.Objectid, transid: inode.root.lastTrans.Load(), thresh: thresh}
+	note.node.Init(note)
+	fsInfo.defragLock.Lock()
+	defer fsInfo.defragLock.Unlock()
+	if inode.runtimeFlags.TestAndSet(BTRFS_INODE_IN_DEFRAG) {
+		return
+	}
+	var parent *kernel.RBNode[inodeDefrag]
+	left := false
+	for n := fsInfo.defragInodes.Root(); n != nil; {
+		other := n.Owner()
+		order := other.compare(note.root, note.ino)
+		if order == 0 {
+			// The inode was evicted, and has been read again.
+			other.transid = min(other.transid, note.transid)
+			other.thresh = min(other.thresh, note.thresh)
+			return
+		}
+		parent, left = n, order > 0
+		if left {
+			n = n.Left()
+		} else {
+			n = n.Right()
+		}
+	}
+	fsInfo.defragInodes.Link(&note.node, parent, left)
+}
+
+// pickDefragInode takes the first note from (root, ino) on.
+//
+//kernel:fs/btrfs/defrag.c btrfs_pick_defrag_inode
+func (fsInfo *FsInfo) pickDefragInode(root, ino uint64) *inodeDefrag {
+	fsInfo.defragLock.Lock()
+	defer fsInfo.defragLock.Unlock()
+	var found *inodeDefrag
+	for n := fsInfo.defragInodes.Root(); n != nil; {
+		if note := n.Owner(); note.compare(root, ino) >= 0 {
+			found, n = note, n.Left()
+		} else {
+			n = n.Right()
+		}
+	}
+	if found != nil {
+		fsInfo.defragInodes.Erase(&found.node)
+	}
+	return found
+}
+
+// cleanupDefragInodes forgets all notes.
+//
+//kernel:fs/btrfs/defrag.c btrfs_cleanup_defrag_inodes
+func (fsInfo *FsInfo) cleanupDefragInodes() {
+	fsInfo.defragLock.Lock()
+	fsInfo.defragInodes = kernel.RBTree[inodeDefrag]{}
+	fsInfo.defragLock.Unlock()
+}
+
+// waitDefragInodes waits for the cleaner to leave files alone. needAutoDefrag says
+// no, so it will not go on.
+//
+//kernel:none the wait for defrag_running in close_ctree and btrfs_remount_begin
+func (fsInfo *FsInfo) waitDefragInodes() {
+	fsInfo.defragWait.WaitEvent(func() bool { return fsInfo.defragRunning.Load() == 0 })
+}
+
+// runDefragInodes goes through the notes, twice over the beginning: meanwhile there
+// may be new ones.
+//
+//kernel:fs/btrfs/defrag.c btrfs_run_defrag_inodes
+func (fsInfo *FsInfo) runDefragInodes() {
+	fsInfo.defragRunning.Add(1)
+	root, ino := uint64(0), uint64(0)
+	for fsInfo.needAutoDefrag() {
+		note := fsInfo.pickDefragInode(root, ino)
+		if note == nil {
+			if root == 0 && ino == 0 {
+				break
+			}
+			root, ino = 0, 0
+			continue
+		}
+		root, ino = note.root, note.ino+1
+		if err := fsInfo.runDefragInode(note); err != nil && err != unix.ENOENT && err != unix.ESTALE {
+			fsInfo.info("autodefrag of root %d ino %d: %v", note.root, note.ino, err)
+		}
+	}
+	if fsInfo.defragRunning.Add(-1) == 0 {
+		fsInfo.defragWait.WakeUp()
+	}
+}
+
+// runDefragInode rewrites what is worth it in one file, if the file is still there.
+//
+//kernel:fs/btrfs/defrag.c btrfs_run_defrag_inode
+func (fsInfo *FsInfo) runDefragInode(note *inodeDefrag) error {
+	args := DefragRangeArgs{Len: noOffset, ExtentThresh: note.thresh}
+	for fsInfo.needAutoDefrag() {
+		root, err := fsInfo.getRootRef(note.root, true)
+		if err != nil {
+			return err
+		}
+		inode, err := fsInfo.Iget(note.ino, root)
+		if err != nil {
+			return err
+		}
+		inode.runtimeFlags.Clear(BTRFS_INODE_IN_DEFRAG)
+		if !inode.IsReg() || args.Start >= uint64(inode.ISize()) {
+			inode.Iput()
+			return nil
+		}
+		err = inode.defragFile(&args, note.transid, defragBatch)
+		inode.Iput()
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

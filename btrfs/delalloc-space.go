@@ -45,6 +45,7 @@ const (
 	BTRFS_INODE_HAS_ASYNC_EXTENT              // some of its data went through the compression queue
 	BTRFS_INODE_FREED                         // destroy_inode was called
 	BTRFS_INODE_HAS_PROPS                     // has properties that what is made in it inherits
+	BTRFS_INODE_IN_DEFRAG                     // waits for the defragmenter; defragLock
 )
 
 // dataState is what the data path keeps in FsInfo.
@@ -75,6 +76,11 @@ type dataState struct {
 	orderedFlagsClass *kernel.LockClass
 	orderedWaitClass  *kernel.LockClass
 
+	defragLock    kernel.SpinMutex
+	defragInodes  kernel.RBTree[inodeDefrag] // defragLock; by root and inode number
+	defragRunning kernel.AtomicInt32
+	defragWait    kernel.WaitQueue // for defragRunning to become 0
+
 	dataBios   kernel.Pool[dataBio]
 	writeState kernel.Pool[bufferedWrite]
 	dios       kernel.Pool[directIO]
@@ -94,6 +100,8 @@ func (fsInfo *FsInfo) initDataState() {
 	fsInfo.fixupLock.Init(k.Class("fixup_lock"))
 	fsInfo.delayedIputLock.Init(k.Class("delayed_iput_lock"))
 	fsInfo.delayedIputWait.Init(k.Class("delayed_iputs_wait"))
+	fsInfo.defragLock.Init(k.Class("defrag_inodes_lock"))
+	fsInfo.defragWait.Init(k.Class("defrag_running"))
 	fsInfo.orderedFlagsClass = k.Class("ordered_extent.flags")
 	fsInfo.orderedWaitClass = k.Class("ordered extent")
 	fsInfo.dataBios.Init(k)

@@ -50,7 +50,7 @@ type treeState struct {
 //kernel:none mirrors the BTRFS_FS_STATE_* enum
 const (
 	BTRFS_FS_STATE_ERROR         = iota // an error ended all writing
-	BTRFS_FS_STATE_REMOUNTING           // remount to read-only is under way
+	BTRFS_FS_STATE_REMOUNTING           // the defragmenter pauses
 	BTRFS_FS_STATE_RO                   // mounted or remounted read-only
 	BTRFS_FS_STATE_TRANS_ABORTED        // ERROR because a transaction was aborted
 	BTRFS_FS_STATE_LOG_CLEANUP_ERROR
@@ -992,6 +992,7 @@ func (fsInfo *FsInfo) cleaner(t *kernel.Task) {
 			fsInfo.RunDelayedIputs()
 			again = fsInfo.cleanOneDeletedSnapshot()
 			fsInfo.cleanerMutex.Unlock()
+			fsInfo.runDefragInodes()
 		}
 	}
 }
@@ -1208,6 +1209,8 @@ func (fsInfo *FsInfo) CommitSuper() error {
 //kernel:fs/btrfs/disk-io.c close_ctree
 func (fsInfo *FsInfo) CloseCtree() error {
 	fsInfo.fsFlags.Set(BTRFS_FS_CLOSING_START)
+	fsInfo.waitDefragInodes()
+	fsInfo.cleanupDefragInodes()
 	fsInfo.delallocWorkers.Flush()
 	if fsInfo.fsState.Test(BTRFS_FS_STATE_ERROR) {
 		fsInfo.destroyAllOrderedExtents()

@@ -224,6 +224,7 @@ func (inode *Inode) cowFileRangeRaw(lockedPage *mm.Page, start, end uint64, unlo
 	fsInfo := root.fsInfo
 	numBytes := alignUp(end-start+1, uint64(fsInfo.sectorsize))
 
+	inode.shouldDefrag(start, end, numBytes, defragSmallWrite)
 	if start == 0 {
 		done, err := inode.cowFileRangeInline(start, end, nil, disk.BTRFS_COMPRESS_NONE)
 		if err != nil {

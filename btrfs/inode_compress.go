@@ -308,6 +308,7 @@ func (chunk *asyncChunk) compressFileRange() {
 	blocksize := uint64(fsInfo.sectorsize)
 	start, end := chunk.start, chunk.end
 
+	inode.shouldDefrag(start, end, end-start+1, defragSmallCompressed)
 	if !fsInfo.reverted(revertCompressClearDirty) {
 		inode.extentRangeClearDirtyForIO(start, end)
 	}

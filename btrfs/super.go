@@ -48,7 +48,7 @@ func parseOptions(v *vfs.VFS, data string, o *MountOptions) error {
 			return n, hasValue && err == nil && n >= lo && n <= hi
 		}
 		switch name {
-		case "", "defaults", "rw", "loop", "space_cache", "acl", "noacl", "autodefrag", "noautodefrag", "nossd", "ssd", "ssd_spread", "nossd_spread",
+		case "", "defaults", "rw", "loop", "space_cache", "acl", "noacl", "nossd", "ssd", "ssd_spread", "nossd_spread",
 			"treelog", "notreelog", "enospc_debug", "noenospc_debug", "rescan_uuid_tree":
 			// Either what happens anyway, or a hint without meaning here.
 			if hasValue && name != "space_cache" {
@@ -56,6 +56,10 @@ func parseOptions(v *vfs.VFS, data string, o *MountOptions) error {
 			}
 		case "ro":
 			o.ReadOnly = true
+		case "autodefrag":
+			o.AutoDefrag = true
+		case "noautodefrag":
+			o.AutoDefrag = false
 		case "user_subvol_rm_allowed":
 			o.UserSubvolRmAllowed = true
 		case "datasum":
@@ -503,6 +507,12 @@ func (superOps) RemountFs(sb *vfs.SuperBlock, flags *vfs.MountFlags, data string
 		*flags |= unix.MS_RDONLY
 	}
 	options.ReadOnly = *flags&unix.MS_RDONLY != 0
+	fsInfo.fsState.Set(BTRFS_FS_STATE_REMOUNTING)
+	defer fsInfo.fsState.Clear(BTRFS_FS_STATE_REMOUNTING)
+	fsInfo.waitDefragInodes()
+	if options.ReadOnly || !options.AutoDefrag {
+		fsInfo.cleanupDefragInodes()
+	}
 	switch {
 	case options.ReadOnly && !sb.IsRdonly():
 		if err := fsInfo.remountReadOnly(); err != nil {
@@ -524,6 +534,7 @@ func (superOps) RemountFs(sb *vfs.SuperBlock, flags *vfs.MountFlags, data string
 		}
 	}
 	fsInfo.mountOpt = options
+	fsInfo.wakeTransactionKthread() // the commit interval may be another
 	return nil
 }
 
@@ -563,6 +574,9 @@ func (superOps) ShowOptions(root *vfs.Dentry) string {
 		if o.CompressLevel != 0 {
 			fmt.Fprintf(&b, ":%d", o.CompressLevel)
 		}
+	}
+	if o.AutoDefrag {
+		b.WriteString(",autodefrag")
 	}
 	if o.UserSubvolRmAllowed {
 		b.WriteString(",user_subvol_rm_allowed")
