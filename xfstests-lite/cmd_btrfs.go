@@ -90,7 +90,7 @@ func cmdBlkid(c *call) int {
 }
 
 // mkfsFeatures are features that mkfs.btrfs of btrfs-progs has and ours lacks.
-var mkfsFeatures = []string{"mixed-bg", "quota", "raid56", "raid1c34", "zoned", "extent-tree-v2", "block-group-tree", "raid-stripe-tree", "squota", "list-subvol"}
+var mkfsFeatures = []string{"quota", "raid56", "raid1c34", "zoned", "extent-tree-v2", "block-group-tree", "raid-stripe-tree", "squota", "list-subvol"}
 
 func cmdMkfs(c *call) int {
 	if len(c.args) == 0 {
@@ -118,6 +118,7 @@ func cmdMkfs(c *call) int {
 			fmt.Fprintf(c.err, "Filesystem features available:\nextref              - increased hardlink limit per file to 65536 (0x40, compat=3.7, safe=3.12, default=3.12)\n"+
 				"skinny-metadata     - reduced-size metadata extent refs (0x100, compat=3.10, safe=3.18, default=3.18)\n"+
 				"no-holes            - no explicit hole extents for files (0x200, compat=3.14, safe=4.0, default=5.15)\n"+
+				"mixed-bg            - mixed data and metadata block groups (0x4, compat=2.6.37, safe=2.6.37)\n"+
 				"free-space-tree     - free space tree (space_cache=v2) (0x1, compat_ro=4.5, safe=4.9, default=5.15)\n")
 			return 0
 		case (a == "-O" || a == "-R") && i+1 < len(args) && c.p.s.strict:
@@ -127,7 +128,7 @@ func cmdMkfs(c *call) int {
 					return 1
 				}
 			}
-		case slices.Contains([]string{"-M", "--mixed", "-r", "--rootdir"}, a) && c.p.s.strict:
+		case slices.Contains([]string{"-r", "--rootdir"}, a) && c.p.s.strict:
 			c.p.s.Notrun("mkfs.btrfs " + a + " is not built in")
 			return 1
 		}
@@ -245,6 +246,8 @@ func cmdBtrfs(c *call) int {
 			c.flush()
 			return c.p.runHost(c.sh, append([]string{full}, c.args...))
 		}
+	case word(0) == "restore" && len(args) > 2 && c.p.isOurs(c.abs(word(len(args)-1))):
+		return cmdBtrfsRestore(c, args[1:])
 	case word(len(args)-1) == "--help":
 		return c.host()
 	}
@@ -271,4 +274,34 @@ func cmdDmesg(c *call) int {
 		c.printf("[%12.6f] %s\n", 0.0, l)
 	}
 	return 0
+}
+
+// cmdBtrfsRestore is `btrfs restore DEV DIR`, with the real one: it only reads the device. What it finds goes through
+// a directory of the host.
+func cmdBtrfsRestore(c *call, args []string) int {
+	dir := args[len(args)-1]
+	d := c.p.s.m.device(args[len(args)-2])
+	full := c.p.search(c.sh, "btrfs")
+	if d == nil || full == "" {
+		return cmdElsewhere(c)
+	}
+	to, err := os.MkdirTemp(c.p.s.dir, "restore-")
+	if err != nil {
+		return c.fail("%s", errText(err))
+	}
+	defer os.RemoveAll(to)
+	image := d.image
+	if image == "" {
+		image = to + ".img"
+		defer os.Remove(image)
+		if err := c.p.s.m.save(d, image); err != nil {
+			return c.fail("%s", errText(err))
+		}
+	}
+	c.flush()
+	argv := append(append([]string{full, "restore"}, args[:len(args)-2]...), image, to)
+	if status := c.p.runHost(c.sh, argv); status != 0 {
+		return status
+	}
+	return c.sh.Command([]string{"cp", "-a", to + "/.", dir})
 }

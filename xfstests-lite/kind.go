@@ -41,6 +41,9 @@ func MkfsFlags(args []string) (o mkfs.Options, rest []string, err error) {
 		var v string
 		ok := true
 		switch name {
+		case "-M", "--mixed":
+			o.Mixed = true
+			continue
 		case "-f", "--force", "-K", "--nodiscard", "-q", "--quiet", "-v", "--verbose":
 			continue
 		case "-b", "--byte-count", "-n", "--nodesize", "-L", "--label", "-U", "--uuid", "-d", "--data", "-m", "--metadata", "-O", "--features", "-R", "--runtime-features",
@@ -92,6 +95,8 @@ func MkfsFlags(args []string) (o mkfs.Options, rest []string, err error) {
 			for f := range strings.SplitSeq(v, ",") {
 				switch f {
 				case "", "extref", "skinny-metadata", "free-space-tree":
+				case "mixed-bg":
+					o.Mixed = true
 				case "no-holes", "^no-holes":
 					o.ExplicitHoles = f[0] == '^'
 				default:
@@ -113,16 +118,12 @@ func mkfsBtrfs(k *kernel.Kernel, dev blockdev.Device, args []string) (string, er
 	if err := mkfs.Make(k, dev, o); err != nil {
 		return "", err
 	}
-	nodesize := o.NodeSize
-	if nodesize == 0 {
-		nodesize = mkfs.DefaultNodeSize
-	}
 	size := o.Size
 	if size == 0 {
 		size = dev.Size()
 	}
 	return fmt.Sprintf("Label:              %s\nUUID:               %s\nNode size:          %d\nSector size:        4096\nFilesystem size:    %s\n",
-		orNone(o.Label), uuidText(o.UUID), nodesize, humanSize(int64(size))), nil
+		orNone(o.Label), uuidText(o.UUID), o.EffectiveNodeSize(), humanSize(int64(size))), nil
 }
 
 func orNone(s string) string {

@@ -117,6 +117,9 @@ func TestAsMkfsBtrfs(t *testing.T) {
 		o    Options
 	}{
 		"64K nodes":   {1 << 30, Options{NodeSize: 65536, Label: "name"}},
+		"mixed 80M":   {80 << 20, Options{Mixed: true}},
+		"mixed 1G":    {1 << 30, Options{Mixed: true}},
+		"mixed DUP":   {200 << 20, Options{Mixed: true, DataProfile: "dup", MetaProfile: "dup"}},
 		"4K nodes":    {1 << 30, Options{NodeSize: 4096}},
 		"single":      {1 << 30, Options{MetaProfile: "single"}},
 		"dup data":    {1 << 30, Options{DataProfile: "dup"}},
@@ -147,6 +150,9 @@ func TestAsMkfsBtrfs(t *testing.T) {
 			}
 			if c.o.NodeSize != 0 {
 				args = append(args, "-n", fmt.Sprint(c.o.NodeSize))
+			}
+			if c.o.Mixed {
+				args = append(args, "--mixed")
 			}
 			oracle.Run(t, "mkfs.btrfs", args...)
 			ours, theirs := open(t, makeImage(t, c.size, c.o)), open(t, path)

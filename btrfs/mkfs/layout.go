@@ -193,12 +193,29 @@ func minSize(meta, data uint64) uint64 {
 //
 //kernel:none mirrors create_raid_groups and cleanup_temp_chunks of mkfs.btrfs
 func planChunks(total, meta, data uint64) (*layout, error) {
-	l := &layout{total: total}
-	kinds := []struct{ kind, profile uint64 }{
+	return planKinds(total, []chunkKind{
 		{disk.BTRFS_BLOCK_GROUP_SYSTEM, meta},
 		{disk.BTRFS_BLOCK_GROUP_METADATA, meta},
 		{disk.BTRFS_BLOCK_GROUP_DATA, data},
-	}
+	})
+}
+
+// planMixed is planChunks with data and metadata in the same chunks.
+//
+//kernel:none mirrors create_metadata_block_groups of mkfs.btrfs
+func planMixed(total, meta, _ uint64) (*layout, error) {
+	return planKinds(total, []chunkKind{
+		{disk.BTRFS_BLOCK_GROUP_SYSTEM, meta},
+		{disk.BTRFS_BLOCK_GROUP_METADATA | disk.BTRFS_BLOCK_GROUP_DATA, meta},
+	})
+}
+
+// chunkKind is what a chunk holds, and with which profile.
+type chunkKind struct{ kind, profile uint64 }
+
+//kernel:none mirrors create_raid_groups of mkfs.btrfs
+func planKinds(total uint64, kinds []chunkKind) (*layout, error) {
+	l := &layout{total: total}
 	for _, k := range kinds {
 		err := error(nil)
 		if k.kind == disk.BTRFS_BLOCK_GROUP_SYSTEM {

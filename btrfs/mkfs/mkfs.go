@@ -36,6 +36,11 @@ type Options struct {
 	DataProfile string    // "single" (default) or "dup"
 	MetaProfile string    // "dup" (default) or "single"
 
+	// Mixed puts data and metadata into the same block groups, for small devices.
+	// Nodes are as large as sectors then, and the profiles the same, single by
+	// default.
+	Mixed bool
+
 	// ExplicitHoles makes holes of files have items, as before no-holes was the
 	// default: mkfs.btrfs -O ^no-holes.
 	ExplicitHoles bool
@@ -139,24 +144,43 @@ func checkNodesize(n int) error {
 	return nil
 }
 
+// EffectiveNodeSize is NodeSize, or its default.
+//
+//kernel:none part of mkfs.btrfs's main
+func (o *Options) EffectiveNodeSize() int {
+	switch {
+	case o.NodeSize != 0:
+		return o.NodeSize
+	case o.Mixed:
+		return sectorSize
+	}
+	return DefaultNodeSize
+}
+
 // newPlan computes all that has to be written to a device of devSize bytes.
 //
 //kernel:none stands for main and make_btrfs of mkfs.btrfs
 func newPlan(name string, devSize uint64, now int64, rand func([]byte), o Options) (*plan, error) {
-	nodesize := o.NodeSize
-	if nodesize == 0 {
-		nodesize = DefaultNodeSize
-	}
+	nodesize := o.EffectiveNodeSize()
 	if err := checkNodesize(nodesize); err != nil {
 		return nil, err
 	}
-	meta, err := profile("metadata", o.MetaProfile, "dup")
+	metaDefault := "dup"
+	if o.Mixed {
+		if metaDefault = "single"; nodesize != sectorSize {
+			return nil, fmt.Errorf("illegal nodesize %d (not equal to %d for mixed block group)", nodesize, sectorSize)
+		}
+	}
+	meta, err := profile("metadata", o.MetaProfile, metaDefault)
 	if err != nil {
 		return nil, err
 	}
 	data, err := profile("data", o.DataProfile, "single")
 	if err != nil {
 		return nil, err
+	}
+	if o.Mixed && meta != data {
+		return nil, fmt.Errorf("with mixed block groups data and metadata profiles must be the same")
 	}
 	if len(o.Label) >= disk.BTRFS_LABEL_SIZE {
 		return nil, fmt.Errorf("label %s is too long (max %d)", o.Label, disk.BTRFS_LABEL_SIZE-1)
@@ -171,7 +195,9 @@ func newPlan(name string, devSize uint64, now int64, rand func([]byte), o Option
 	total := size &^ (sectorSize - 1)
 
 	least, makeChunks := minSize(meta, data), planChunks
-	if o.AllowTiny && total < least {
+	if o.Mixed {
+		least, makeChunks = 2*(initialSystemSize+uint64(nodesize)<<10), planMixed
+	} else if o.AllowTiny && total < least {
 		least, makeChunks = TinyMin, planTiny
 	}
 	if total < least {
@@ -183,7 +209,7 @@ func newPlan(name string, devSize uint64, now int64, rand func([]byte), o Option
 	}
 
 	sec := disk.Timespec{Sec: uint64(now / 1e9)}
-	m := &builder{layout: l, nodesize: nodesize, now: sec, label: o.Label, fsid: o.UUID, explicitHoles: o.ExplicitHoles}
+	m := &builder{layout: l, nodesize: nodesize, now: sec, label: o.Label, fsid: o.UUID, explicitHoles: o.ExplicitHoles, mixed: o.Mixed}
 	ids := []*disk.UUID{&m.chunkID, &m.devID, &m.subvolID}
 	if m.fsid.IsZero() {
 		ids = append(ids, &m.fsid)

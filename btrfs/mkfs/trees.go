@@ -54,6 +54,7 @@ type builder struct {
 	label    string
 
 	explicitHoles bool
+	mixed         bool
 	fsid          disk.UUID
 	chunkID       disk.UUID // of the chunk tree
 	devID         disk.UUID
@@ -369,6 +370,9 @@ func (m *builder) super() *disk.Super {
 	}
 	if m.explicitHoles {
 		s.IncompatFlags &^= disk.BTRFS_FEATURE_INCOMPAT_NO_HOLES
+	}
+	if m.mixed {
+		s.IncompatFlags |= disk.BTRFS_FEATURE_INCOMPAT_MIXED_GROUPS
 	}
 	s.SetLabel(m.label)
 	system := m.find(disk.BTRFS_BLOCK_GROUP_SYSTEM)

@@ -17,7 +17,7 @@ import (
 
 var mkfsCommand = &command{
 	name:  "mkfs",
-	usage: "[-f] [-b SIZE] [-n NODESIZE] [-L LABEL] [-U UUID] [-d single|dup] [-m single|dup] IMAGE",
+	usage: "[-f] [-b SIZE] [-n NODESIZE] [-L LABEL] [-U UUID] [-d single|dup] [-m single|dup] [-M] IMAGE",
 	short: "make a btrfs file system; with -b, the image file too if there is none",
 	run:   runMkfs,
 }
@@ -26,11 +26,12 @@ func runMkfs(ctx context.Context, c *command, args []string) error {
 	f := c.flags()
 	force := f.Bool("f", false, "overwrite an existing file system")
 	size := f.String("b", "", "`SIZE` of the file system, such as 2G (default: all of the image)")
-	nodesize := f.String("n", "16k", "`NODESIZE` of tree blocks, 4k to 64k")
+	nodesize := f.String("n", "", "`NODESIZE` of tree blocks, 4k to 64k (default 16k; 4k with -M)")
 	label := f.String("L", "", "`LABEL`")
 	uuid := f.String("U", "", "`UUID` (default: random)")
 	data := f.String("d", "single", "data `PROFILE`, single or dup")
-	meta := f.String("m", "dup", "metadata `PROFILE`, single or dup")
+	meta := f.String("m", "", "metadata `PROFILE`, single or dup (default dup; single with -M)")
+	mixed := f.Bool("M", false, "data and metadata in the same block groups, for small images")
 	operands, err := c.parse(f, args)
 	if err != nil {
 		return err
@@ -39,17 +40,19 @@ func runMkfs(ctx context.Context, c *command, args []string) error {
 	if err != nil {
 		return err
 	}
-	o := mkfs.Options{Label: *label, DataProfile: *data, MetaProfile: *meta}
+	o := mkfs.Options{Label: *label, DataProfile: *data, MetaProfile: *meta, Mixed: *mixed}
 	if *size != "" {
 		if o.Size, err = parseBytes(*size); err != nil {
 			return usageError{err}
 		}
 	}
-	n, err := parseBytes(*nodesize)
-	if err != nil || n > disk.BTRFS_MAX_METADATA_BLOCKSIZE {
-		return usagef("node size %s is not between 4k and 64k", *nodesize)
+	if *nodesize != "" {
+		n, err := parseBytes(*nodesize)
+		if err != nil || n == 0 || n > disk.BTRFS_MAX_METADATA_BLOCKSIZE {
+			return usagef("node size %s is not between 4k and 64k", *nodesize)
+		}
+		o.NodeSize = int(n)
 	}
-	o.NodeSize = int(n)
 	if *uuid != "" {
 		if o.UUID, err = disk.ParseUUID(*uuid); err != nil {
 			return usageError{fmt.Errorf("%s: %w", *uuid, err)}
