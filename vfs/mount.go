@@ -23,6 +23,9 @@ type Mount struct {
 	count   kernel.AtomicInt32
 	writers kernel.AtomicInt32 // users of WantWrite
 	expiry  kernel.AtomicBool  // marked by umount(MNT_EXPIRE) and not used since
+
+	group      *peerGroup // who sees what is mounted here; nil: nobody. namespaceSem
+	unbindable bool       // namespaceSem
 }
 
 const mountDead = -1 << 20

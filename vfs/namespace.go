@@ -105,7 +105,12 @@ func (v *VFS) Shutdown() error {
 		if len(order) == 0 {
 			return nil
 		}
-		mnt := order[len(order)-1]
+		// The last one that carries no other: a mount may have slipped below an older one.
+		i := len(order) - 1
+		for i > 0 && v.mounts.Load().hasChild(order[i]) {
+			i--
+		}
+		mnt := order[i]
 		mnt.Mntget()
 		if err := v.doUmount(mnt, 0); err != nil {
 			mnt.Mntput()
@@ -132,11 +137,11 @@ func (p *Process) Mount(source, target, fsType string, flags MountFlags, data st
 	case flags&unix.MS_REMOUNT != 0:
 		return p.doRemount(path, flags, data)
 	case flags&unix.MS_BIND != 0:
-		return p.doLoopback(path, source)
-	case flags&(unix.MS_SHARED|unix.MS_SLAVE|unix.MS_UNBINDABLE|unix.MS_MOVE) != 0:
-		return unix.EINVAL
-	case flags&unix.MS_PRIVATE != 0:
-		return nil // every mount is
+		return p.doLoopback(path, source, flags&unix.MS_REC != 0)
+	case flags&propagationTypes != 0:
+		return p.V.doChangeType(path, flags)
+	case flags&unix.MS_MOVE != 0:
+		return p.doMoveMount(path, source)
 	}
 	return p.doNewMount(path, source, fsType, flags, data)
 }
@@ -216,14 +221,14 @@ func (v *VFS) doAddMount(mnt *Mount, path Path) error {
 	if inode := mnt.Root.DInode(); inode.IsLnk() {
 		return unix.EINVAL
 	}
-	return v.graftTree(mnt, top)
+	return v.graftTree(treeOf(mnt), top, nil)
 }
 
-// graftTree hangs a mount into the tree. namespaceSem is held.
+// graftTree hangs mounts into the tree. gone: they hang there already, and move. namespaceSem is held.
 //
 //kernel:fs/namespace.c graft_tree
-func (v *VFS) graftTree(mnt *Mount, at Path) error {
-	if mnt.Root.DIsDir() != at.Dentry.DIsDir() {
+func (v *VFS) graftTree(tree *mountTree, at Path, gone *umounted) error {
+	if tree.root().Root.DIsDir() != at.Dentry.DIsDir() {
 		return unix.ENOTDIR
 	}
 	inode := at.Dentry.DInode()
@@ -233,36 +238,25 @@ func (v *VFS) graftTree(mnt *Mount, at Path) error {
 		inode.InodeUnlock()
 		return unix.ENOENT
 	}
-	at.Get()
-	mnt.at.Store(&mountKey{at.Mnt, at.Dentry})
-	v.mounts.Store(v.mounts.Load().with(mnt))
-	at.Dentry.setFlags(dcacheMounted)
+	v.attachRecursiveMnt(tree, at, gone)
 	inode.InodeUnlock()
 	return nil
 }
 
-//kernel:fs/namespace.c do_loopback
-func (p *Process) doLoopback(path Path, source string) error {
-	old, err := p.userPath(unix.AT_FDCWD, source, LOOKUP_FOLLOW)
-	if err != nil {
-		return err
-	}
-	defer old.Put()
-	sb := old.Mnt.Sb
-	if !sb.grab() {
-		return unix.EINVAL
-	}
-	mnt := &Mount{Root: old.Dentry.Dget(), Sb: sb, Source: old.Mnt.Source}
-	mnt.flags.Store(old.Mnt.flags.Load())
-	mnt.count.Store(1)
-	p.V.namespaceSem.Lock()
-	err = p.V.graftTree(mnt, path.followMount())
-	p.V.namespaceSem.Unlock()
-	if err != nil {
-		mnt.Mntput()
-	}
-	return err
+// hang puts one mount at a place. namespaceSem is held.
+//
+//kernel:fs/namespace.c attach_mnt
+func (v *VFS) hang(mnt *Mount, at Path) {
+	at.Get()
+	mnt.at.Store(&mountKey{at.Mnt, at.Dentry})
+	v.mounts.Store(v.mounts.Load().with(mnt))
+	at.Dentry.setFlags(dcacheMounted)
 }
+
+// isHung: the mount is somewhere in the tree of names. namespaceSem is held.
+//
+//kernel:none mirrors check_mnt
+func (mnt *Mount) isHung() bool { return mnt.at.Load() != nil || mnt == mnt.Sb.V.rootMnt }
 
 // reconfigureMnt changes the flags of one mount.
 //
@@ -374,21 +368,23 @@ func (v *VFS) doUmount(mnt *Mount, flags int) error {
 		return unix.EINVAL
 	}
 	if flags&unix.MNT_DETACH != 0 {
-		v.detachTree(mnt)
+		var gone umounted
+		v.umountTree(mnt, &gone)
 		v.namespaceSem.Unlock()
+		gone.put()
 		mnt.Mntput()
 		return nil
 	}
 	// The tree's reference and ours: any more is somebody who uses it.
-	if !mnt.count.CompareAndSwap(2, mountDead) {
+	if v.propagateMountBusy(mnt) || !mnt.count.CompareAndSwap(2, mountDead) {
 		v.namespaceSem.Unlock()
 		return unix.EBUSY
 	}
-	v.unhashMnt(mnt)
+	var gone umounted
+	v.propagateUmount(mnt, &gone)
+	v.umountOne(mnt, &gone)
 	v.namespaceSem.Unlock()
-	if at != nil {
-		Path{at.parent, at.dentry}.Put()
-	}
+	gone.put()
 	mnt.cleanup()
 	return nil
 }
@@ -396,41 +392,29 @@ func (v *VFS) doUmount(mnt *Mount, flags int) error {
 // unhashMnt takes a mount out of the table. namespaceSem is held.
 //
 //kernel:fs/namespace.c unhash_mnt
-func (v *VFS) unhashMnt(mnt *Mount) {
-	table := v.mounts.Load().without(mnt)
-	v.mounts.Store(table)
+func (v *VFS) unhashMnt(mnt *Mount, gone *umounted) {
+	v.mounts.Store(v.mounts.Load().without(mnt))
 	at := mnt.at.Load()
 	mnt.at.Store(nil)
 	if mnt == v.rootMnt {
 		v.rootMnt = nil
 	}
-	if at == nil {
-		return
+	if at != nil {
+		v.putMountpoint(at.dentry)
+		gone.places = append(gone.places, Path{at.parent, at.dentry})
 	}
-	for _, m := range table.order {
-		if other := m.at.Load(); other != nil && other.dentry == at.dentry {
+}
+
+// putMountpoint: one mount less is on the dentry. namespaceSem is held.
+//
+//kernel:fs/namespace.c put_mountpoint
+func (v *VFS) putMountpoint(dentry *Dentry) {
+	for _, m := range v.mounts.Load().order {
+		if at := m.at.Load(); at != nil && at.dentry == dentry {
 			return
 		}
 	}
-	at.dentry.clearFlags(dcacheMounted)
-}
-
-// detachTree takes a mount and all mounts below it out of the tree now; each ends with its last user. namespaceSem is held.
-//
-//kernel:fs/namespace.c umount_tree
-func (v *VFS) detachTree(mnt *Mount) {
-	for _, child := range v.mounts.Load().order {
-		if at := child.at.Load(); at != nil && at.parent == mnt {
-			v.detachTree(child)
-		}
-	}
-	at := mnt.at.Load()
-	v.unhashMnt(mnt)
-	if at != nil {
-		at.dentry.Dput()
-		at.parent.Mntput()
-	}
-	mnt.Mntput()
+	dentry.clearFlags(dcacheMounted)
 }
 
 // isMountpoint: something is mounted on the dentry, wherever it is seen.

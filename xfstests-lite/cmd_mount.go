@@ -30,6 +30,12 @@ func newMountCommands() map[string]command {
 	}
 }
 
+// propagationTypes are the options --make-*, by letter.
+var propagationTypes = map[byte]vfs.MountFlags{
+	'1': unix.MS_SHARED, '2': unix.MS_SLAVE, '3': unix.MS_PRIVATE, '4': unix.MS_UNBINDABLE,
+	'5': unix.MS_SHARED | unix.MS_REC, '6': unix.MS_SLAVE | unix.MS_REC, '7': unix.MS_PRIVATE | unix.MS_REC, '8': unix.MS_UNBINDABLE | unix.MS_REC,
+}
+
 // cmdElsewhere is a program that would work on the host instead of the machine, and that this one lacks.
 func cmdElsewhere(c *call) int {
 	if c.p.s.strict {
@@ -77,6 +83,11 @@ func MountFlags(opts []string) (flags, clear vfs.MountFlags, data string) {
 				flags |= unix.MS_REMOUNT
 			case "bind", "rbind":
 				flags |= unix.MS_BIND
+				if o == "rbind" {
+					flags |= unix.MS_REC
+				}
+			case "move":
+				flags |= unix.MS_MOVE
 			default:
 				if !strings.HasPrefix(o, "context=") && !strings.HasPrefix(o, "x-") {
 					rest = append(rest, o)
@@ -88,19 +99,14 @@ func MountFlags(opts []string) (flags, clear vfs.MountFlags, data string) {
 }
 
 func cmdMount(c *call) int {
-	opts, names, ok := c.getopt("t:o:rwnvaBfsL:U:iV", map[string]byte{"version": 'V', "types=": 't', "options=": 'o', "read-only": 'r', "bind": 'B', "rbind": 'B', "make-private": 'P', "make-shared": 'S', "make-rprivate": 'P', "move": 'M', "verbose": 'v'})
+	opts, names, ok := c.getopt("t:o:rwnvaBfsL:U:iV", map[string]byte{"version": 'V', "types=": 't', "options=": 'o', "read-only": 'r', "bind": 'B', "rbind": 'R', "move": 'M', "verbose": 'v',
+		"make-shared": '1', "make-slave": '2', "make-private": '3', "make-unbindable": '4', "make-rshared": '5', "make-rslave": '6', "make-rprivate": '7', "make-runbindable": '8'})
 	if !ok {
 		return usageStatus
 	}
 	if has(opts, 'V') {
 		c.printf("%s from ktest\n", c.name) // without fd-based-mount: options go to mount(2)
 		return 0
-	}
-	if has(opts, 'P') {
-		return 0
-	}
-	if has(opts, 'S') || has(opts, 'M') {
-		return cmdElsewhere(c)
 	}
 	if len(names) == 0 {
 		for _, m := range c.p.mounts() {
@@ -109,8 +115,12 @@ func cmdMount(c *call) int {
 		return 0
 	}
 	var list []string
+	var propagation []vfs.MountFlags
 	fstype := c.p.s.m.Kind.Name
 	for _, o := range opts {
+		if typ := propagationTypes[o.c]; typ != 0 {
+			propagation = append(propagation, typ)
+		}
 		switch o.c {
 		case 'o':
 			list = append(list, o.value)
@@ -118,6 +128,10 @@ func cmdMount(c *call) int {
 			list = append(list, "ro")
 		case 'B':
 			list = append(list, "bind")
+		case 'R':
+			list = append(list, "rbind")
+		case 'M':
+			list = append(list, "move")
 		case 't':
 			if o.value != "auto" {
 				fstype = o.value
@@ -127,7 +141,7 @@ func cmdMount(c *call) int {
 	flags, _, data := MountFlags(list)
 	dev, dir := names[0], names[len(names)-1]
 	if len(names) == 1 { // mount -o remount DIR or DEV
-		if flags&unix.MS_REMOUNT == 0 {
+		if flags&unix.MS_REMOUNT == 0 && len(propagation) == 0 {
 			return c.fail("%s: can't find in /etc/fstab.", dir)
 		}
 		for _, m := range c.p.s.m.mountTable() {
@@ -145,11 +159,19 @@ func cmdMount(c *call) int {
 		return c.fail("%s: only %s are the machine's", dir, strings.Join(c.p.s.m.prefixes, " and "))
 	}
 	src := dev
-	if flags&unix.MS_BIND != 0 {
+	if flags&(unix.MS_BIND|unix.MS_MOVE) != 0 {
 		src = c.abs(dev)
 	}
 	p := c.p.ours.(vfsFS).p.Process
-	err := c.p.s.m.Mount(p, src, absDir, fstype, flags, data)
+	var err error
+	if len(names) > 1 || flags&unix.MS_REMOUNT != 0 {
+		err = c.p.s.m.Mount(p, src, absDir, fstype, flags, data)
+	}
+	for _, typ := range propagation {
+		if err == nil {
+			err = p.Mount("", absDir, "", typ, "")
+		}
+	}
 	if err == nil {
 		return 0
 	}

@@ -331,13 +331,13 @@ func (m *Machine) Mount(p *vfs.Process, dev, dir, fstype string, flags vfs.Mount
 	if m.onMount != nil {
 		m.onMount(mountCall{dev, dir, fstype, flags, data})
 	}
-	if m.Kind.Mkfs == nil && flags&(unix.MS_REMOUNT|unix.MS_BIND) == 0 && m.device(dev) != nil {
+	if m.Kind.Mkfs == nil && flags&(unix.MS_REMOUNT|unix.MS_BIND|unix.MS_MOVE) == 0 && m.device(dev) != nil {
 		if !m.kept[dev] {
 			return unix.EINVAL
 		}
 		return p.Mount("/keep/"+path.Base(dev), dir, "", flags|unix.MS_BIND, "")
 	}
-	if d := m.device(dev); d != nil && flags&(unix.MS_REMOUNT|unix.MS_BIND) == 0 {
+	if d := m.device(dev); d != nil && flags&(unix.MS_REMOUNT|unix.MS_BIND|unix.MS_MOVE) == 0 {
 		if d.dm != nil && d.dm.below != nil {
 			d = d.dm.below
 		}

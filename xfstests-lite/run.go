@@ -216,13 +216,17 @@ func (r *caseRun) run() error {
 
 // unmount takes away what the case has left mounted; a file system that stays busy is a leak.
 func (r *caseRun) unmount() error {
-	table := r.m.mountTable()
-	for i := len(table) - 1; i >= 0; i-- {
-		if err := r.m.root.Umount(table[i].dir, 0); err != nil {
-			return fmt.Errorf("umount %s after the case: %s", table[i].dir, errText(err))
+	for {
+		// One umount may take several mounts along.
+		table := r.m.mountTable()
+		if len(table) == 0 {
+			return nil
+		}
+		dir := table[len(table)-1].dir
+		if err := r.m.root.Umount(dir, 0); err != nil {
+			return fmt.Errorf("umount %s after the case: %s", dir, errText(err))
 		}
 	}
-	return nil
 }
 
 // Environ is what a case finds in its environment.
