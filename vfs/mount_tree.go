@@ -214,11 +214,13 @@ func (p *Process) doMoveMount(path Path, source string) error {
 	table := v.mounts.Load()
 	tree := table.treeBelow(old, func(*Mount) bool { return true })
 	for _, n := range tree.nodes {
-		if n.mnt == to.Mnt {
-			return unix.ELOOP
-		}
 		if n.mnt.unbindable && to.Mnt.isShared() {
 			return unix.EINVAL
+		}
+	}
+	for _, n := range tree.nodes {
+		if n.mnt == to.Mnt {
+			return unix.ELOOP
 		}
 	}
 	return v.graftTree(tree, to, &gone)
@@ -243,26 +245,13 @@ func (gone *umounted) put() {
 	}
 }
 
-// umountOne takes one mount out of the tree. namespaceSem is held.
-//
-//kernel:none the loop body of umount_tree
-func (v *VFS) umountOne(mnt *Mount, gone *umounted) {
-	v.unhashMnt(mnt, gone)
-	mnt.changePropagation(unix.MS_PRIVATE)
-}
-
 // umountTree takes a mount and all mounts below it out of the tree now; each ends with its last user. namespaceSem is held.
 //
 //kernel:fs/namespace.c umount_tree
 func (v *VFS) umountTree(mnt *Mount, gone *umounted) {
-	nodes := v.mounts.Load().treeBelow(Path{mnt, mnt.Root}, func(*Mount) bool { return true }).nodes
-	for i := len(nodes) - 1; i >= 0; i-- {
-		m := nodes[i].mnt
-		if !m.isHung() {
-			continue // it was a copy of one of the others
-		}
-		v.propagateUmount(m, gone)
-		v.umountOne(m, gone)
-		gone.mounts = append(gone.mounts, m)
+	var list []*Mount
+	for _, n := range v.mounts.Load().treeBelow(Path{mnt, mnt.Root}, func(*Mount) bool { return true }).nodes {
+		list = append(list, n.mnt)
 	}
+	v.umountSet(append(list, v.propagatedUmounts(list)...), gone)
 }

@@ -381,8 +381,8 @@ func (v *VFS) doUmount(mnt *Mount, flags int) error {
 		return unix.EBUSY
 	}
 	var gone umounted
-	v.propagateUmount(mnt, &gone)
-	v.umountOne(mnt, &gone)
+	v.umountTree(mnt, &gone)
+	gone.mounts = gone.mounts[1:] // its references are used up
 	v.namespaceSem.Unlock()
 	gone.put()
 	mnt.cleanup()

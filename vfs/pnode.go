@@ -216,40 +216,57 @@ func propagateMnt(at Path, tree *mountTree) (placed []placedTree) {
 	return placed
 }
 
-// propagatedChild is what a umount of mnt takes away below m, or nil. What only covers
-// it, top, stays, in its place.
+// propagatedUmounts is what umounts of victims take away elsewhere: what is at the
+// same place below those who receive from there. It must carry nothing but what goes,
+// too; a mount that covers it whole does not count, and stays, see umountSet.
 //
-//kernel:fs/pnode.c next_candidate
-func (t *mountTable) propagatedChild(mnt, m *Mount) (child, top *Mount) {
-	child = t.at[mountKey{m, mnt.at.Load().dentry}]
-	if child == nil {
-		return nil, nil
+//kernel:fs/pnode.c gather_candidates
+func (v *VFS) propagatedUmounts(victims []*Mount) []*Mount {
+	table := v.mounts.Load()
+	going := map[*Mount]bool{}
+	for _, mnt := range victims {
+		going[mnt] = true
 	}
-	top = t.at[mountKey{child, child.Root}]
-	for _, other := range t.order {
-		if at := other.at.Load(); at != nil && at.parent == child && other != top {
-			return nil, nil
+	var list []*Mount
+	for _, mnt := range victims {
+		at := mnt.at.Load()
+		if at == nil {
+			continue
+		}
+		for _, m := range at.parent.receivers() {
+			if child := table.at[mountKey{m, at.dentry}]; child != nil && !going[child] {
+				going[child] = true
+				list = append(list, child)
+			}
 		}
 	}
-	return child, top
+	for trimmed := true; trimmed; {
+		trimmed = false
+		for _, m := range table.order {
+			at := m.at.Load()
+			if at == nil || going[m] || !going[at.parent] || at.dentry == at.parent.Root {
+				continue
+			}
+			if i := slices.Index(list, at.parent); i >= 0 {
+				list = slices.Delete(list, i, i+1)
+				going[at.parent] = false
+				trimmed = true
+			}
+		}
+	}
+	return list
 }
 
 // propagateMountBusy: somebody uses what a umount of mnt would take away elsewhere.
 //
 //kernel:fs/pnode.c propagate_mount_busy
 func (v *VFS) propagateMountBusy(mnt *Mount) bool {
-	at := mnt.at.Load()
-	if at == nil {
-		return false
-	}
-	for _, m := range at.parent.receivers() {
-		child, top := v.mounts.Load().propagatedChild(mnt, m)
-		if child == nil {
-			continue
-		}
-		users := child.count.Load() - 1 // the tree's
-		if top != nil {
-			users--
+	for _, m := range v.propagatedUmounts([]*Mount{mnt}) {
+		users := m.count.Load() - 1 // the tree's
+		for _, child := range v.mounts.Load().order {
+			if at := child.at.Load(); at != nil && at.parent == m {
+				users--
+			}
 		}
 		if users > 0 {
 			return true
@@ -258,23 +275,27 @@ func (v *VFS) propagateMountBusy(mnt *Mount) bool {
 	return false
 }
 
-// propagateUmount takes away what a umount of mnt takes away elsewhere.
+// umountSet takes mounts out of the tree, children behind their parents in list or
+// not. What covers one of them whole comes to its place.
 //
 //kernel:fs/pnode.c propagate_umount
-func (v *VFS) propagateUmount(mnt *Mount, gone *umounted) {
-	at := mnt.at.Load()
-	if at == nil {
-		return
-	}
-	for _, m := range at.parent.receivers() {
-		child, top := v.mounts.Load().propagatedChild(mnt, m)
-		if child == nil {
+func (v *VFS) umountSet(list []*Mount, gone *umounted) {
+	for _, top := range v.mounts.Load().order {
+		at := top.at.Load()
+		if at == nil || slices.Contains(list, top) {
 			continue
 		}
-		if top != nil {
-			v.changeMountpoint(top, Path{m, at.dentry}, gone)
+		to := at
+		for slices.Contains(list, to.parent) {
+			to = to.parent.at.Load()
 		}
-		v.umountOne(child, gone)
-		gone.mounts = append(gone.mounts, child)
+		if to != at {
+			v.changeMountpoint(top, Path{to.parent, to.dentry}, gone)
+		}
+	}
+	for _, m := range list {
+		v.unhashMnt(m, gone)
+		m.changePropagation(unix.MS_PRIVATE)
+		gone.mounts = append(gone.mounts, m)
 	}
 }

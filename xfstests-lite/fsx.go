@@ -5,6 +5,7 @@ package xfstests
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -361,11 +362,6 @@ func (f *fsx) step(o fsxOp) error {
 	if f.sync {
 		err = f.h.Fsync()
 	}
-	if err == nil && f.flush {
-		if err = f.h.Fsync(); err == nil {
-			err = f.h.Advise(0, 0, unix.FADV_DONTNEED)
-		}
-	}
 	if err == nil && f.closeProb > 0 && f.rnd.IntN(f.closeProb) == 0 {
 		f.h.Close()
 		f.h, err = f.fs.Open(f.abs, unix.O_RDWR|f.direct, 0)
@@ -428,15 +424,19 @@ func (f *fsx) read(o fsxOp) error {
 // fill puts new bytes where somebody will write.
 func (f *fsx) fill(off, length int64) []byte {
 	f.grow(off + length)
-	p := f.good[off : off+length]
 	x := f.rnd.Uint64()
-	for i := range p {
-		if i%8 == 0 {
-			x = x*6364136223846793005 + 1442695040888963407
+	buf := f.buf[:length]
+	for ; len(buf) > 0; buf = buf[min(8, len(buf)):] {
+		x = x*6364136223846793005 + 1442695040888963407
+		if len(buf) >= 8 {
+			binary.LittleEndian.PutUint64(buf, x)
+		} else {
+			for i := range buf {
+				buf[i] = byte(x >> (8 * i))
+			}
 		}
-		p[i] = byte(x >> (8 * (i % 8)))
 	}
-	copy(f.buf, p)
+	copy(f.good[off:off+length], f.buf)
 	return f.buf[:length]
 }
 
@@ -444,6 +444,11 @@ func (f *fsx) write(o fsxOp) error {
 	n, err := f.h.Pwrite(f.fill(o.off, o.len), o.off)
 	if err == nil && int64(n) != o.len {
 		return f.bad("short write: %#x bytes instead of %#x", n, o.len)
+	}
+	if err == nil && f.flush && f.direct == 0 {
+		err = f.mapped(o.off, o.len, unix.PROT_READ|unix.PROT_WRITE, func(m Mapping, at, _ int64) error {
+			return m.Sync(0, at+o.len, unix.MS_INVALIDATE)
+		})
 	}
 	return err
 }
