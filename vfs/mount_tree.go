@@ -22,8 +22,14 @@ type mountNode struct {
 	dentry *Dentry
 }
 
+// treeOf is the tree of one mount.
+//
+//kernel:none a struct mount is one, with its mnt_mounts
 func treeOf(mnt *Mount) *mountTree { return &mountTree{[]mountNode{{mnt, -1, nil}}} }
 
+// root is the mount that carries the others.
+//
+//kernel:none the struct mount that copy_tree returns
 func (tree *mountTree) root() *Mount { return tree.nodes[0].mnt }
 
 // cloneMnt makes another mount of the same file system, which is nowhere yet and private. The one that it is made of
