@@ -220,7 +220,7 @@ func propagateMnt(at Path, tree *mountTree) (placed []placedTree) {
 // same place below those who receive from there. It must carry nothing but what goes,
 // too; a mount that covers it whole does not count, and stays, see umountSet.
 //
-//kernel:fs/pnode.c gather_candidates
+//kernel:none the first half of propagate_umount: which mounts __propagate_umount says yes to
 func (v *VFS) propagatedUmounts(victims []*Mount) []*Mount {
 	table := v.mounts.Load()
 	going := map[*Mount]bool{}
