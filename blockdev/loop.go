@@ -109,6 +109,10 @@ func (l *Loop) Name() string { return l.name }
 // ReadOnly tells whether writes are refused.
 func (l *Loop) ReadOnly() bool { return l.readOnly }
 
+// Progress returns how many bios are in flight and how many have been completed. A device that has some in flight and completes none for
+// long does not answer.
+func (l *Loop) Progress() (inflight, done int64) { return l.queue.inflight.Load(), l.queue.done.Load() }
+
 // Lease takes a lease of the file, or gives it up: others who open the file wait until then, and their coming is told by SIGIO. Nobody
 // else may have the file open, and block devices have no leases; then it fails.
 func (l *Loop) Lease(take bool) error {
@@ -136,7 +140,8 @@ func (l *Loop) SubmitBio(b *Bio) {
 	case l.closed.Load():
 		b.End(unix.EIO) // the descriptor may be another file's by now
 	case b.Op == REQ_OP_READ && b.Flags&REQ_RAHEAD == 0 && !l.k.Deterministic():
-		b.End(l.perform(b))
+		l.queue.inflight.Add(1)
+		l.queue.end(b, l.perform(b))
 	default:
 		l.queue.add(b)
 	}

@@ -27,6 +27,7 @@ type queue struct {
 	n        int              // on list; lock
 	threads  int              // lock
 	inflight kernel.AtomicInt64
+	done     kernel.AtomicInt64 // completed since the beginning
 	idle     kernel.WaitQueue
 }
 
@@ -98,6 +99,7 @@ func (q *queue) take() *Bio {
 // end completes a bio that was taken.
 func (q *queue) end(b *Bio, err error) {
 	b.End(err)
+	q.done.Add(1)
 	if q.inflight.Add(-1) == 0 {
 		q.idle.WakeUp()
 	}

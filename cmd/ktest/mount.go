@@ -25,7 +25,7 @@ import (
 
 var mountCommand = &command{
 	name:  "mount",
-	usage: "[-o OPTIONS] [--background] [--dmesg] [--cache SIZE] [--log FILE] [--revert SLUG] IMAGE|DEVICE DIR",
+	usage: "[-o OPTIONS] [--background] [--dmesg] [--cache SIZE] [--log FILE] [--timeout TIME] [--revert SLUG] IMAGE|DEVICE DIR",
 	short: "mount an image for all programs (FUSE), in the foreground until it is unmounted",
 	run:   runMount,
 }
@@ -37,6 +37,7 @@ func runMount(ctx context.Context, c *command, args []string) (err error) {
 	inBack := f.Bool("background", false, "return when the mount is there; it is served in the background, and its log goes to the kernel's (dmesg)")
 	cache := f.String("cache", "", "let the page cache grow to `SIZE` (default 256m)")
 	logFile := f.String("log", "", "keep a log of all writes in `FILE`, in the format of dm-log-writes")
+	patience := f.Duration("timeout", 2*time.Minute, "give the mount up when its device has not answered for `TIME`: all programs get errors")
 	revert := f.String("revert", "", "take back the historical commits `SLUG[=VARIANT],...`")
 	operands, err := c.parse(f, args)
 	if err != nil {
@@ -108,7 +109,13 @@ func runMount(ctx context.Context, c *command, args []string) (err error) {
 		}
 		log.on.Store(true)
 	}
-	served := make(chan struct{})
+	ended, served := make(chan error, 1), make(chan struct{})
+	go func() {
+		server.Serve()
+		close(served)
+		dev.Lease(true)
+		ended <- v.Shutdown()
+	}()
 	go func() {
 		select {
 		case <-ctx.Done():
@@ -116,10 +123,13 @@ func runMount(ctx context.Context, c *command, args []string) (err error) {
 		case <-served:
 		}
 	}()
-	server.Serve()
-	close(served)
-	dev.Lease(true)
-	err = v.Shutdown()
+	select {
+	case err = <-ended:
+	case <-hung(dev, *patience):
+		// What waits for the device can neither go on nor be ended: the programs are let go, and this process ends without it.
+		server.Abort()
+		return fmt.Errorf("%s: the device does not answer for %v; what was not synced is lost", source, *patience)
+	}
 	release()
 	if err != nil {
 		return fmt.Errorf("%s: %w", source, err)
@@ -137,6 +147,24 @@ func runMount(ctx context.Context, c *command, args []string) (err error) {
 
 // hostFlags are the mount flags that the host itself heeds.
 const hostFlags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_DIRSYNC | unix.MS_SYNCHRONOUS
+
+// hung tells when a device has had work for that long and done nothing of it.
+func hung(dev *blockdev.Loop, patience time.Duration) <-chan struct{} {
+	tell := make(chan struct{})
+	go func() {
+		last, since := int64(-1), time.Now()
+		for tick := patience / 16; ; time.Sleep(tick) {
+			inflight, done := dev.Progress()
+			if now := time.Now(); inflight == 0 || done != last {
+				last, since = done, now
+			} else if now.Sub(since) >= patience {
+				close(tell)
+				return
+			}
+		}
+	}()
+	return tell
+}
 
 // keepLog moves what a log holds to a file, again and again, until finish is called.
 func keepLog(log *blockdev.LogWrites, name string) (finish func() error, err error) {

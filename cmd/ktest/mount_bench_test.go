@@ -53,8 +53,8 @@ func serveLoopback(from, dir string) error {
 }
 
 // mountLoopback runs serveLoopback in a process of its own.
-func mountLoopback(b *testing.B, from string) string {
-	dir := b.TempDir()
+func mountLoopback(b testing.TB, from string) (dir string, server *os.Process) {
+	dir = b.TempDir()
 	self, err := os.Executable()
 	if err != nil {
 		b.Fatal(err)
@@ -75,7 +75,7 @@ func mountLoopback(b *testing.B, from string) string {
 		unix.Unmount(dir, 0)
 		cmd.Wait()
 	})
-	return dir
+	return dir, cmd.Process
 }
 
 // mountCalls are what programs do most, one call or pair of calls each; i counts up.
@@ -138,7 +138,8 @@ func BenchmarkMount(b *testing.B) {
 	}
 	os.Mkdir(below, 0o755)
 	m := mountImage(b, img, "-o", "noatime")
-	dirs := map[string]string{"ours": m.dir, "loopback": mountLoopback(b, below)}
+	loopback, _ := mountLoopback(b, below)
+	dirs := map[string]string{"ours": m.dir, "loopback": loopback}
 	for _, call := range mountCalls {
 		b.Run(call.name, func(b *testing.B) {
 			var spent [2]time.Duration

@@ -162,6 +162,35 @@ func (s *Server) Detach() error {
 	return s.fuse.Unmount()
 }
 
+// Abort ends the mount at once. Whoever waits for an answer gets an error instead, and so does who asks later.
+func (s *Server) Abort() {
+	if s.direct {
+		unix.Unmount(s.dir, unix.MNT_FORCE) // aborts the connection, also if the mount is busy
+		unix.Unmount(s.dir, unix.MNT_DETACH)
+		return
+	}
+	if id, err := connection(s.dir); err == nil {
+		os.WriteFile("/sys/fs/fuse/connections/"+id+"/abort", []byte("1"), 0) // a user's own file
+	}
+	s.fuse.Unmount()
+}
+
+// connection is the number of a mount's connection among the host's: the minor number of its device. It does not ask the mount.
+func connection(dir string) (string, error) {
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(table)) {
+		// 36 35 0:98 / /mnt ...
+		if f := strings.Fields(line); len(f) > 4 && f[4] == dir {
+			_, id, _ := strings.Cut(f[2], ":")
+			return id, nil
+		}
+	}
+	return "", unix.ENOENT
+}
+
 // release gives up nodes, threads and open files.
 func (s *Server) release() {
 	s.nodes.drain()
