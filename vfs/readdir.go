@@ -3,6 +3,8 @@
 package vfs
 
 import (
+	"slices"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -76,15 +78,15 @@ func (p *Process) Getdents(fd int, buf []Dirent) (int, error) {
 func (p *Process) ReadDir(fd int) ([]Dirent, error) {
 	var all []Dirent
 	for {
-		var buf [128]Dirent
-		n, err := p.Getdents(fd, buf[:])
+		all = slices.Grow(all, max(8, len(all)))
+		n, err := p.Getdents(fd, all[len(all):cap(all)])
 		if err != nil {
 			return all, err
 		}
 		if n == 0 {
 			return all, nil
 		}
-		all = append(all, buf[:n]...)
+		all = all[:len(all)+n]
 	}
 }
 

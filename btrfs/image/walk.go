@@ -7,6 +7,7 @@ import (
 	"iter"
 
 	"kbtrfs/btrfs/disk"
+	"kbtrfs/kernel"
 )
 
 // Root is where a tree starts and what is known about its first block.
@@ -81,9 +82,23 @@ var SkipChildren = errors.New("skip children")
 //
 //kernel:none our own
 func (img *Image) Walk(root Root, visit func(*Visit) error) error {
-	w := walker{img: img, visit: visit}
-	return w.run(root)
+	return img.walk(root, nil, visit)
 }
+
+// walk is Walk of those children that want says, all if that is nil.
+func (img *Image) walk(root Root, want func(low, high disk.Key) bool, visit func(*Visit) error) error {
+	w := walkers.Get()
+	w.img, w.visit, w.want = img, visit, want
+	err := w.walk(Visit{Bytenr: root.Bytenr, High: disk.MaxKey}, root.Expect, 0)
+	w.img, w.visit, w.want = nil, nil, nil
+	w.seen.clear()
+	walkers.Put(w)
+	return err
+}
+
+// walkers keeps the buffers: who checks many small images walks more often than
+// there are blocks.
+var walkers kernel.Pool[walker]
 
 // walker is the state of a walk: a buffer for each level of the path, and the
 // blocks seen so far.
@@ -95,18 +110,13 @@ type walker struct {
 	bufs  [disk.BTRFS_MAX_LEVEL][]byte
 }
 
-// run starts at the root.
-func (w *walker) run(root Root) error {
-	return w.walk(Visit{Bytenr: root.Bytenr, High: disk.MaxKey}, root.Expect, 0)
-}
-
 // walk visits one block and what is below. Levels fall by one from parent to
 // child, which bounds the recursion.
 func (w *walker) walk(v Visit, x Expect, depth int) error {
-	if w.bufs[depth] == nil {
+	if cap(w.bufs[depth]) < w.img.Nodesize {
 		w.bufs[depth] = make([]byte, w.img.Nodesize)
 	}
-	b := w.bufs[depth]
+	b := w.bufs[depth][:w.img.Nodesize]
 	v.Level = x.Level
 	malformed, err := w.img.readBlock(b, v.Bytenr, x)
 	switch {
@@ -146,6 +156,7 @@ func (w *walker) walk(v Visit, x Expect, depth int) error {
 //kernel:none our own
 type blockSet struct {
 	pieces map[uint64]*[64]uint64
+	spare  []*[64]uint64
 }
 
 // add puts n into the set and reports whether it was new.
@@ -155,7 +166,11 @@ func (s *blockSet) add(n uint64) bool {
 	}
 	p := s.pieces[n>>12]
 	if p == nil {
-		p = new([64]uint64)
+		if last := len(s.spare) - 1; last >= 0 {
+			p, s.spare = s.spare[last], s.spare[:last]
+		} else {
+			p = new([64]uint64)
+		}
 		s.pieces[n>>12] = p
 	}
 	bit := uint64(1) << (n & 63)
@@ -167,17 +182,28 @@ func (s *blockSet) add(n uint64) bool {
 	return true
 }
 
+// clear empties the set and keeps some of its memory.
+func (s *blockSet) clear() {
+	for _, p := range s.pieces {
+		if len(s.spare) == 16 {
+			break
+		}
+		*p = [64]uint64{}
+		s.spare = append(s.spare, p)
+	}
+	clear(s.pieces)
+}
+
 // Search calls fn for the items of a tree with keys from low to high, both
 // included, until fn returns false. A bad block on the way is an error.
 //
 //kernel:fs/btrfs/ctree.c btrfs_search_slot
 func (img *Image) Search(root Root, low, high disk.Key, fn func(key disk.Key, data []byte) bool) error {
 	done := errors.New("done")
-	w := walker{img: img}
-	w.want = func(first, next disk.Key) bool {
+	want := func(first, next disk.Key) bool {
 		return first.Cmp(high) <= 0 && (next.Cmp(low) > 0 || next == disk.MaxKey)
 	}
-	w.visit = func(v *Visit) error {
+	err := img.walk(root, want, func(v *Visit) error {
 		if v.Err != nil {
 			return v.Err
 		}
@@ -192,8 +218,8 @@ func (img *Image) Search(root Root, low, high disk.Key, fn func(key disk.Key, da
 			}
 		}
 		return nil
-	}
-	if err := w.run(root); err != done {
+	})
+	if err != done {
 		return err
 	}
 	return nil
