@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -85,16 +86,45 @@ func WriteDMLog(w io.Writer, entries []LogEntry) error {
 	return out.Flush()
 }
 
-// completionOrder returns the entries that have ended well, in the order in which they did.
+// completionOrder returns the entries that have ended well, in the order in which they did. But what ended while a flush
+// was under way comes after that flush, which need not have made it durable.
 func completionOrder(entries []LogEntry) []LogEntry {
-	var done []LogEntry
+	type placed struct {
+		LogEntry
+		at uint64
+	}
+	var done []placed
+	var flushes []LogEntry
 	for _, e := range entries {
 		if e.Completed != 0 && e.Err == nil {
-			done = append(done, e)
+			done = append(done, placed{e, e.Completed})
+			if e.flushes() {
+				flushes = append(flushes, e)
+			}
 		}
 	}
-	slices.SortStableFunc(done, func(a, b LogEntry) int { return cmp.Compare(a.Completed, b.Completed) })
-	return done
+	for i := range done {
+		e := &done[i]
+		for _, f := range flushes {
+			if !e.flushes() && e.Flags&REQ_FUA == 0 && e.Mark == "" && f.Submitted < e.Completed && e.Completed < f.Completed {
+				e.at = max(e.at, f.Completed)
+			}
+		}
+	}
+	slices.SortStableFunc(done, func(a, b placed) int {
+		if a.at == b.at && a.flushes() != b.flushes() {
+			if a.flushes() {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.Completed, b.Completed))
+	})
+	ordered := make([]LogEntry, len(done))
+	for i := range done {
+		ordered[i] = done[i].LogEntry
+	}
+	return ordered
 }
 
 func dmLogHeader(n uint64) []byte {
@@ -143,45 +173,47 @@ func appendDMLog(out *bufio.Writer, e *LogEntry) error {
 	return nil
 }
 
-// ReadDMLog reads a log of dm-log-writes. Each entry is submitted and ends before
-// the next one, which is what such a log promises. most bounds the data.
-func ReadDMLog(r io.Reader, most int64) ([]LogEntry, error) {
-	in := bufio.NewReaderSize(r, 1<<16)
-	head := make([]byte, SectorSize)
-	if _, err := io.ReadFull(in, head); err != nil {
-		return nil, fmt.Errorf("no log of dm-log-writes: %w", err)
-	}
+// ParseDMLog reads a log of dm-log-writes; the data of its entries is a part of b.
+// Each entry is submitted and ends before the next one, which is what such a log
+// promises.
+func ParseDMLog(b []byte) ([]LogEntry, error) {
 	le := binary.LittleEndian
-	size := uint64(le.Uint32(head[24:]))
-	switch {
-	case le.Uint64(head) != dmLogMagic:
-		return nil, fmt.Errorf("no log of dm-log-writes: magic is %#x", le.Uint64(head))
-	case le.Uint64(head[8:]) != dmLogVersion:
-		return nil, fmt.Errorf("version %d of dm-log-writes' format", le.Uint64(head[8:]))
-	case size < SectorSize || size > 1<<16 || size&(size-1) != 0:
+	if len(b) < SectorSize || le.Uint64(b) != dmLogMagic {
+		return nil, errors.New("no log of dm-log-writes")
+	}
+	if v := le.Uint64(b[8:]); v != dmLogVersion {
+		return nil, fmt.Errorf("version %d of dm-log-writes' format", v)
+	}
+	size := uint64(le.Uint32(b[24:]))
+	if size < SectorSize || size > 1<<16 || size&(size-1) != 0 {
 		return nil, fmt.Errorf("sectors of %d bytes", size)
 	}
-	if _, err := io.CopyN(io.Discard, in, int64(size-SectorSize)); err != nil {
-		return nil, err
+	count := le.Uint64(b[16:])
+	take := func(n uint64) []byte {
+		if n > uint64(len(b))/size {
+			return nil
+		}
+		p := b[: n*size : n*size]
+		b = b[n*size:]
+		return p
 	}
+	take(1)
 	var entries []LogEntry
-	sector := make([]byte, size)
-	for n := range le.Uint64(head[16:]) {
-		if _, err := io.ReadFull(in, sector); err != nil {
-			return nil, fmt.Errorf("entry %d: %w", n, err)
+	for n := range count {
+		sector := take(1)
+		if sector == nil {
+			return nil, fmt.Errorf("the log ends at entry %d of %d", n, count)
 		}
 		e := LogEntry{Sector: le.Uint64(sector) * (size / SectorSize), Submitted: 2*n + 1, Completed: 2*n + 2}
 		nr, flags, length := le.Uint64(sector[8:]), le.Uint64(sector[16:]), le.Uint64(sector[24:])
-		if flags&dmLogMark == 0 && nr > uint64(most)/size {
-			return nil, fmt.Errorf("entry %d: %d sectors", n, nr)
+		if flags&dmLogMark == 0 && (e.Sector >= 1<<54 || nr >= 1<<47) {
+			return nil, fmt.Errorf("entry %d: %d sectors at %d", n, nr, e.Sector)
 		}
-		for _, f := range []struct {
-			there uint64
-			ours  Flags
-		}{{dmLogFUA, REQ_FUA}, {dmLogMetadata, REQ_META}} {
-			if flags&f.there != 0 {
-				e.Flags |= f.ours
-			}
+		if flags&dmLogFUA != 0 {
+			e.Flags |= REQ_FUA
+		}
+		if flags&dmLogMetadata != 0 {
+			e.Flags |= REQ_META
 		}
 		switch {
 		case flags&dmLogMark != 0:
@@ -201,12 +233,8 @@ func ReadDMLog(r io.Reader, most int64) ([]LogEntry, error) {
 				e.Flags |= REQ_PREFLUSH
 			}
 			e.Op, e.Size = REQ_OP_WRITE, nr*size
-			if most -= int64(e.Size); most < 0 {
-				return nil, fmt.Errorf("entry %d: more data than the limit allows", n)
-			}
-			e.Data = make([]byte, e.Size)
-			if _, err := io.ReadFull(in, e.Data); err != nil {
-				return nil, fmt.Errorf("entry %d: %w", n, err)
+			if e.Data = take(nr); e.Data == nil {
+				return nil, fmt.Errorf("the log ends in entry %d of %d", n, count)
 			}
 		}
 		entries = append(entries, e)

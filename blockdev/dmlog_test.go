@@ -8,7 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
+
+	"kbtrfs/kernel"
 )
 
 // A log survives the format of dm-log-writes, as far as that goes: its order is
@@ -33,7 +36,7 @@ func TestDMLog(t *testing.T) {
 	if le := binary.LittleEndian; le.Uint64(raw) != 0x6a736677736872 || le.Uint64(raw[16:]) != 6 || le.Uint64(raw[512:]) != 16 || le.Uint64(raw[520:]) != 1 {
 		t.Errorf("the head is % x", raw[:32])
 	}
-	out, err := ReadDMLog(bytes.NewReader(raw), 1<<30)
+	out, err := ParseDMLog(raw)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +76,37 @@ func TestDMLog(t *testing.T) {
 	for at := range raw {
 		bad := bytes.Clone(raw)
 		bad[at] ^= 0xff
-		ReadDMLog(bytes.NewReader(bad), 1<<20)
-		ReadDMLog(bytes.NewReader(raw[:at]), 1<<20)
+		ParseDMLog(bad)
+		if _, err := ParseDMLog(raw[:at]); err == nil {
+			t.Errorf("%d of %d bytes are a log", at, len(raw))
+		}
+	}
+}
+
+// A write that ends while a flush is under way is not made durable by it: in the
+// log it comes after the flush, also if somebody drains the log in between.
+//
+// Mutation: order by Completed alone.
+func TestDMLogFlush(t *testing.T) {
+	early := &LogEntry{Op: REQ_OP_WRITE, Sector: 1, Submitted: 1, Completed: 2}
+	flush := &LogEntry{Op: REQ_OP_FLUSH, Submitted: 4}
+	late := &LogEntry{Op: REQ_OP_WRITE, Sector: 2, Submitted: 3, Completed: 5}
+	fua := &LogEntry{Op: REQ_OP_WRITE, Flags: REQ_FUA, Sector: 3, Submitted: 7, Completed: 8}
+	k := kernel.New(kernel.Options{})
+	l := NewLogWrites(k, NewMem(k, 1<<20))
+	l.entries = []*LogEntry{early, flush, late, fua}
+	var got []uint64
+	note := func(entries []LogEntry) {
+		for _, e := range entries {
+			got = append(got, e.Sector)
+		}
+	}
+	note(l.Drain())
+	flush.Completed = 6
+	want := []uint64{1, 0, 2, 3}
+	note(completionOrder([]LogEntry{*early, *flush, *late, *fua}))
+	note(l.Drain())
+	if !slices.Equal(got, slices.Concat(want[:1], want, want[1:])) {
+		t.Errorf("the log's sectors are %v", got)
 	}
 }

@@ -24,6 +24,11 @@ type LogEntry struct {
 	Err                  error
 }
 
+// flushes tells a request whose end makes others durable.
+func (e *LogEntry) flushes() bool {
+	return e.Mark == "" && (e.Op == REQ_OP_FLUSH || e.Flags&REQ_PREFLUSH != 0)
+}
+
 // LogWrites is a device that passes everything on to another and remembers, in
 // the order of submission, each write, flush and discard with its data: what a
 // crash could leave behind is computed from the log.
@@ -148,15 +153,21 @@ func (l *LogWrites) Entries() []LogEntry {
 	return entries
 }
 
-// Drain takes what has ended well out of the log, in the order in which it did, so
-// that a long log need not be kept in memory. No later Drain returns anything
-// that ended before.
+// Drain takes what has ended well out of the log, in the order of WriteDMLog, so
+// that a long log need not be kept in memory. Nothing that a later Drain returns
+// belongs before: what ended during a flush stays until that has ended.
 func (l *LogWrites) Drain() []LogEntry {
 	l.lock.Lock()
+	hold := ^uint64(0)
+	for _, e := range l.entries {
+		if e.Completed == 0 && e.flushes() {
+			hold = min(hold, e.Submitted)
+		}
+	}
 	var taken []LogEntry
 	rest := l.entries[:0]
 	for _, e := range l.entries {
-		if e.Completed == 0 {
+		if e.Completed == 0 || e.Completed > hold {
 			rest = append(rest, e)
 		} else {
 			taken = append(taken, *e)

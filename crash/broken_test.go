@@ -39,14 +39,22 @@ func sectorOfSuper(b *blockdev.Bio) bool {
 	return isAnySuper(&blockdev.LogEntry{Sector: b.Sector})
 }
 
-// breakages are mistakes of a file system as its device sees them. Each is found
-// at submission (T0), and by the states that it leaves.
-var breakages = []struct {
+// breakage is a mistake of a file system as its device sees it. It is found at
+// submission (T0), and by the states that it leaves.
+type breakage struct {
 	name   string
 	t0     string // what the oracle says; "": it cannot know
 	states string // what a state shows; "": a write is never reported as durable that is not
 	meddle func(m *meddler, b *blockdev.Bio) bool
-}{
+}
+
+func (c breakage) wrap() func(*kernel.Kernel, blockdev.Device) blockdev.Device {
+	return func(_ *kernel.Kernel, dev blockdev.Device) blockdev.Device {
+		return &meddler{Device: dev, meddle: c.meddle}
+	}
+}
+
+var breakages = []breakage{
 	{"no flush before the super block", "is not flushed", "before mounting", func(m *meddler, b *blockdev.Bio) bool { return b.Op != blockdev.REQ_OP_FLUSH }},
 	{"super block without FUA", "without FUA", "those of no moment", func(m *meddler, b *blockdev.Bio) bool {
 		b.Flags &^= blockdev.REQ_FUA
@@ -82,9 +90,7 @@ func TestBreakages(t *testing.T) {
 	}
 	for _, c := range breakages {
 		t.Run(c.name, func(t *testing.T) {
-			wrap := func(k *kernel.Kernel, dev blockdev.Device) blockdev.Device {
-				return &meddler{Device: dev, meddle: c.meddle}
-			}
+			wrap := c.wrap()
 			oracle, states := "", ""
 			n := 0
 			for w := range Workloads(1) {
@@ -133,9 +139,7 @@ func TestPruning(t *testing.T) {
 		for _, drop := range []bool{false, true} {
 			o := RecordOptions{NoOracle: true}
 			if drop {
-				o.Wrap = func(k *kernel.Kernel, dev blockdev.Device) blockdev.Device {
-					return &meddler{Device: dev, meddle: breakages[0].meddle}
-				}
+				o.Wrap = breakages[0].wrap()
 			}
 			log, err := Record(w.String(), base, o, w.Run)
 			if err != nil {

@@ -21,14 +21,14 @@ import (
 //   - a super block that is submitted while a block that it leads to is not durable:
 //     not written, in flight, or not flushed.
 //
-// A write costs a look-up for each of its blocks. A super block costs a walk of the
-// tree blocks that are new since the one before; the walk reads what was submitted,
-// from memory.
+// A write costs a look-up for each of its blocks. A super block costs a walk of all
+// trees; the walk reads what was submitted, from memory.
 type Oracle struct {
 	dev blockdev.Device
 
 	mu      sync.Mutex
 	armed   bool
+	replay  bool              // what is judged happened long ago
 	written *drive            // everything submitted so far
 	state   map[uint64]status // by block: what was written since the base
 	live    map[uint64]string // by block: what it is to the last durable super block
@@ -95,20 +95,35 @@ func (o *Oracle) SubmitBio(b *blockdev.Bio) {
 		o.dev.SubmitBio(b)
 		return
 	}
-	o.mu.Lock()
 	e := blockdev.LogEntry{Op: b.Op, Flags: b.Flags, Sector: b.Sector, Size: uint64(b.Len())}
 	for i := range b.Vec {
 		e.Data = append(e.Data, b.Vec[i].Buf...)
 	}
-	flush := b.Op == blockdev.REQ_OP_FLUSH || b.Flags&blockdev.REQ_PREFLUSH != 0
+	done := o.submit(&e)
+	end := b.EndIO
+	b.EndIO = func(b *blockdev.Bio) {
+		b.EndIO = end
+		if b.Err == nil {
+			done()
+		}
+		end(b)
+	}
+	o.dev.SubmitBio(b)
+}
+
+// submit judges a request and returns what is to be called when it has ended well.
+func (o *Oracle) submit(e *blockdev.LogEntry) (done func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	flush := flushes(e)
 	if flush {
 		o.epoch++
 	}
 	epoch := o.epoch
 	var blocks []uint64
-	if b.Op != blockdev.REQ_OP_FLUSH {
-		super := isAnySuper(&e)
-		each(&e, 0, o.written, func(n uint64, x block) {
+	if e.Op != blockdev.REQ_OP_FLUSH {
+		super := isAnySuper(e)
+		each(e, 0, o.written, func(n uint64, x block) {
 			if what, live := o.live[n]; live && !super && o.armed {
 				o.complain("%s of %d bytes at %d overwrites %s of generation %d, the last durable super block's", e.Op, e.Size, e.Sector*blockdev.SectorSize, what, o.gen)
 			}
@@ -117,34 +132,59 @@ func (o *Oracle) SubmitBio(b *blockdev.Bio) {
 			blocks = append(blocks, n)
 		})
 	}
-	primary := isSuper(&e) && o.armed
+	primary := isSuper(e) && o.armed
 	if primary {
-		o.super(b.Flags&blockdev.REQ_PREFLUSH != 0)
+		o.super(e.Flags&blockdev.REQ_PREFLUSH != 0)
 	}
-	o.mu.Unlock()
-	end := b.EndIO
-	b.EndIO = func(b *blockdev.Bio) {
-		b.EndIO = end
+	fua := e.Flags&blockdev.REQ_FUA != 0
+	gen := uint64(0)
+	if primary {
+		gen = generation(e)
+	}
+	return func() {
 		o.mu.Lock()
-		if b.Err == nil {
-			if flush {
-				o.flushed = max(o.flushed, epoch)
-			}
-			for _, n := range blocks {
-				o.state[n] = status{true, e.Flags&blockdev.REQ_FUA != 0, o.epoch}
-			}
-			if primary {
-				if e.Flags&blockdev.REQ_FUA == 0 {
-					o.complain("super block of generation %d is written without FUA: its commit returns before it is durable", o.gen+1)
-				}
-				o.live, o.next = o.next, nil
-				o.gen = generation(&e)
-			}
+		defer o.mu.Unlock()
+		if flush {
+			o.flushed = max(o.flushed, epoch)
 		}
-		o.mu.Unlock()
-		end(b)
+		for _, n := range blocks {
+			o.state[n] = status{true, fua, o.epoch}
+		}
+		if primary {
+			if !fua && !o.replay {
+				o.complain("super block of generation %d is written without FUA: its commit returns before it is durable", o.gen+1)
+			}
+			o.live, o.next = o.next, nil
+			o.gen = gen
+		}
 	}
-	o.dev.SubmitBio(b)
+}
+
+// Retrace is what an Oracle would have said about a log while it was written. That
+// a super block has no FUA is nothing: a flush may follow, and when the commit
+// returned is not known.
+func Retrace(log *Log) error {
+	o := NewOracle(nil, log.Base)
+	o.replay = true
+	t := newTracker(log.Base, log.Entries)
+	ends := make([]func(), len(log.Entries))
+	for _, ev := range t.events {
+		if !o.armed && ev.tick > log.Begin {
+			o.Arm()
+		}
+		e := &log.Entries[ev.entry]
+		switch {
+		case !ev.end:
+			ends[ev.entry] = o.submit(e)
+		case e.Err == nil:
+			ends[ev.entry]()
+			ends[ev.entry] = nil
+		}
+		if o.found != nil {
+			return fmt.Errorf("%s: entry %d: %w", log.Name, ev.entry, o.found)
+		}
+	}
+	return nil
 }
 
 // super judges a super block that is about to be written.

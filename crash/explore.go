@@ -92,16 +92,16 @@ type Explorer struct {
 	log     *Log
 	durable *linearizability.Durability
 	commits map[uint64]uint64 // generation → tick at which its super block was written
-	classes []*class
+	classes []*class          // those that a state of this moment can be in
+	agreed  int               // the moment for which that was found
 	report  Report
 }
 
-// class is a state that was mounted, and all that cannot be told from it.
+// class is a state that was mounted, and all that cannot be told from it: apart
+// from what may still be lost, the durable disk is the class's.
 type class struct {
-	vers   map[uint64]uint64 // what was read, and which version
-	moment int               // for which durable disk agrees was found
-	agrees bool              // apart from what may be lost, the durable disk is the class's
-	look   *look
+	vers map[uint64]uint64 // what was read, and which version
+	look *look
 }
 
 // Explore judges the states that crashes can leave of a log.
@@ -278,7 +278,7 @@ func (m *moment) judge(s *state, what string) {
 		s.reads = &reads{set: map[uint64]struct{}{}}
 		l := x.examine(s, 1)
 		x.report.Mounted++
-		c = &class{vers: make(map[uint64]uint64, len(s.reads.set)), look: l, moment: x.report.Moments, agrees: true}
+		c = &class{vers: make(map[uint64]uint64, len(s.reads.set)), look: l}
 		for b := range s.reads.set {
 			c.vers[b] = s.ver(b)
 		}
@@ -345,21 +345,21 @@ func (m *moment) find(s *state) *class {
 	if m.x.o.NoPruning {
 		return nil
 	}
-	for i := len(m.x.classes) - 1; i >= 0; i-- {
-		c := m.x.classes[i]
-		if c.moment != m.x.report.Moments {
-			// Once for each moment: what the class read, and no crash can change now.
-			c.moment, c.agrees = m.x.report.Moments, true
+	if m.x.agreed != m.x.report.Moments {
+		// Once for each moment: what a class read, and no crash can change now. A
+		// block that differs never comes back, so neither does the class.
+		m.x.agreed = m.x.report.Moments
+		m.x.classes = slices.DeleteFunc(m.x.classes, func(c *class) bool {
 			for b, v := range c.vers {
 				if !m.universe[b] && m.t.durable.blocks[b].ver != v {
-					c.agrees = false
-					break
+					return true
 				}
 			}
-		}
-		if !c.agrees {
-			continue
-		}
+			return false
+		})
+	}
+	for i := len(m.x.classes) - 1; i >= 0; i-- {
+		c := m.x.classes[i]
 		same := true
 		for b := range m.universe {
 			if v, read := c.vers[b]; read && s.ver(b) != v {
@@ -411,6 +411,9 @@ func (m *moment) recovery(s *state, l *look) {
 // describe names a state.
 func (m *moment) describe(what string) string {
 	s := fmt.Sprintf("%s: crash at tick %d", m.x.log.Name, m.tick)
+	if m.t.mark != "" {
+		s += fmt.Sprintf(", after the mark %q", m.t.mark)
+	}
 	if h := m.x.log.History; h != nil {
 		at, _ := slices.BinarySearchFunc(h.Calls, m.tick, func(c linearizability.Call, t uint64) int {
 			if c.Start < t {

@@ -17,6 +17,8 @@ type tracker struct {
 	durable *drive
 	pending []int  // writes and discards that are not durable, by submission
 	barrier uint64 // writes that completed before it are durable
+	fresh   bool   // something was submitted since the last mark
+	mark    string // the last one
 }
 
 type event struct {
@@ -29,11 +31,8 @@ func newTracker(base blockdev.Image, log []blockdev.LogEntry) *tracker {
 	t := &tracker{log: log, durable: newDrive(base)}
 	for i := range log {
 		e := &log[i]
-		if e.Mark != "" {
-			continue
-		}
 		t.events = append(t.events, event{e.Submitted, i, false})
-		if e.Completed != 0 {
+		if e.Completed != 0 && e.Mark == "" {
 			t.events = append(t.events, event{e.Completed, i, true})
 		}
 	}
@@ -58,13 +57,17 @@ func flushes(e *blockdev.LogEntry) bool {
 }
 
 // more tells whether the next event makes something durable; until it happens is
-// the moment at which the most is open. It is true at the end of the log, too.
+// the moment at which the most is open. It is true at a mark, too, which somebody
+// set because the disk of that moment matters, and at the end of the log.
 func (t *tracker) more() bool {
 	if t.at == len(t.events) {
 		return true
 	}
 	ev := t.events[t.at]
 	e := &t.log[ev.entry]
+	if e.Mark != "" {
+		return t.fresh
+	}
 	return ev.end && e.Err == nil && (flushes(e) || e.Flags&blockdev.REQ_FUA != 0 && e.Op == blockdev.REQ_OP_WRITE)
 }
 
@@ -88,8 +91,13 @@ func (t *tracker) step() {
 	ev := t.events[t.at]
 	t.at++
 	e := &t.log[ev.entry]
+	if e.Mark != "" {
+		t.mark, t.fresh = e.Mark, false
+		return
+	}
 	changes := e.Op == blockdev.REQ_OP_WRITE || e.Op == blockdev.REQ_OP_DISCARD
 	if !ev.end {
+		t.fresh = true
 		if changes {
 			t.pending = append(t.pending, ev.entry)
 		}

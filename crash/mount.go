@@ -31,6 +31,7 @@ const (
 
 // look is what a state showed.
 type look struct {
+	keep   bool // somebody wants to know what was found
 	found  linearizability.Recovered
 	hash   uint64
 	wrote  bool // mounting it wrote something
@@ -47,7 +48,7 @@ var hashSeed = maphash.MakeSeed()
 // one commit further behind.
 func (x *Explorer) examine(s *state, crashes int) *look {
 	k := kernel.New(kernel.Options{Params: x.o.Params})
-	l := &look{}
+	l := &look{keep: x.durable != nil}
 	dev := blockdev.NewOverlay(k, s)
 	defer dev.Close()
 	super := make([]byte, disk.BTRFS_SUPER_INFO_SIZE)
@@ -144,12 +145,13 @@ func (l *look) walk(p *vfs.Process, dir string, h *maphash.Hash) error {
 		e.Dir, e.Reg = st.Mode&unix.S_IFMT == unix.S_IFDIR, st.Mode&unix.S_IFMT == unix.S_IFREG
 		fmt.Fprintf(h, "%s %d %d %o %d\n", e.Path, e.Ino, e.Size, st.Mode, st.Nlink)
 		if e.Reg {
-			if e.Data, err = read(p, e.Path, e.Size); err != nil {
+			if e.Data, err = l.read(p, e.Path, e.Size, h); err != nil {
 				return fmt.Errorf("reading %s: %w", e.Path, err)
 			}
-			h.Write(e.Data)
 		}
-		l.found.Entries = append(l.found.Entries, e)
+		if l.keep {
+			l.found.Entries = append(l.found.Entries, e)
+		}
 		if e.Dir {
 			if err := l.walk(p, e.Path, h); err != nil {
 				return err
@@ -162,22 +164,32 @@ func (l *look) walk(p *vfs.Process, dir string, h *maphash.Hash) error {
 // maxRead is how much of a file is compared.
 const maxRead = 16 << 20
 
-func read(p *vfs.Process, name string, size int64) ([]byte, error) {
+// read reads a file, and returns what it holds if that is to be kept.
+func (l *look) read(p *vfs.Process, name string, size int64, h *maphash.Hash) (all []byte, err error) {
 	fd, err := p.Open(name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer p.Close(fd)
-	b := make([]byte, min(size, maxRead))
-	for n := 0; n < len(b); {
-		m, err := p.Pread(fd, b[n:], int64(n))
+	size = min(size, maxRead)
+	buf := make([]byte, min(size, 1<<20))
+	if l.keep {
+		buf = make([]byte, size)
+		all = buf
+	}
+	for at := int64(0); at < size; {
+		n, err := p.Pread(fd, buf[:min(int64(len(buf)), size-at)], at)
 		if err != nil {
 			return nil, err
 		}
-		if m == 0 {
+		if n == 0 {
 			return nil, io.ErrUnexpectedEOF
 		}
-		n += m
+		h.Write(buf[:n])
+		at += int64(n)
+		if l.keep {
+			buf = buf[n:]
+		}
 	}
-	return b, nil
+	return all, nil
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kbtrfs/blockdev"
 )
 
 // What an oracle needs of the machine.
@@ -160,40 +162,14 @@ func waitUnmounted(t testing.TB, image string) {
 	t.Errorf("%s is still mounted somewhere", image)
 }
 
-// attach gives an image a loop device that the kernel takes away when nobody
-// uses it any more: neither a killed test nor a second one that detaches by name
-// can do harm.
+// attach gives an image a loop device.
 func attach(image string) (*os.File, error) {
 	f, err := os.OpenFile(image, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer control.Close()
-	for range 100 {
-		n, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
-		if err != nil {
-			return nil, err
-		}
-		loop, err := os.OpenFile(fmt.Sprintf("/dev/loop%d", n), os.O_RDWR, 0)
-		if err != nil {
-			return nil, err
-		}
-		config := unix.LoopConfig{Fd: uint32(f.Fd())}
-		config.Info.Flags = unix.LO_FLAGS_AUTOCLEAR
-		if err = unix.IoctlLoopConfigure(int(loop.Fd()), &config); err == nil {
-			return loop, nil
-		}
-		loop.Close()
-		if err != unix.EBUSY { // somebody else was faster
-			return nil, err
-		}
-	}
-	return nil, unix.EBUSY
+	return blockdev.AttachLoop(f)
 }
 
 // dmesg is the end of the kernel log, for failure messages.

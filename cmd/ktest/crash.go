@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -20,8 +19,10 @@ import (
 )
 
 var crashCommand = &command{
-	name:  "crash",
-	usage: "[-g GROUP] [--seq N] [--explore [--schedules N]] [--kernel N] [--revert SLUG] [--out DIR] [--json] [CASE...]",
+	name: "crash",
+	usage: "[-g GROUP] [--explore [--schedules N]] [--kernel N] [--revert SLUG] [--out DIR] [--json] [CASE...]\n" +
+		"       ktest crash --seq N [--shard I/N] [-j N] [--kernel N] [--revert SLUG] [--out DIR] [--json]\n" +
+		"       ktest crash --log FILE [--since MARK] [--kernel N] [--out DIR] [--json] IMAGE",
 	short: "judge the states that a crash can leave; no argument = the crash group",
 	run:   runCrash,
 }
@@ -30,7 +31,9 @@ func runCrash(ctx context.Context, c *command, args []string) error {
 	f := c.flags()
 	group := f.String("g", "", "the cases of `GROUP` (default crash)")
 	seq := f.Int("seq", 0, "instead of cases, all workloads of `N` calls (1 or 2)")
-	stride := f.Int("stride", 1, "of --seq, each so many `WORKLOADS`")
+	shard := f.String("shard", "", "only part `I/N` of the workloads of --seq, I from 0")
+	logFile := f.String("log", "", "instead of cases, what `FILE` says was written, a log of dm-log-writes or of ktest mount --log; IMAGE is the device as it was before")
+	since := f.String("since", "", "of --log, only states after the first mark of this `NAME`")
 	explore := f.Bool("explore", false, "the logs of many schedules of each case")
 	schedules := f.Int("schedules", 20, "with --explore: how many `SCHEDULES`")
 	seed := f.Uint64("seed", 1, "`SEED` of the first schedule")
@@ -49,26 +52,37 @@ func runCrash(ctx context.Context, c *command, args []string) error {
 	if *seq < 0 || *seq > 2 {
 		return usagef("--seq is 1 or 2, not %d", *seq)
 	}
-	if *seq > 0 && (len(names) > 0 || *group != "" || *explore) {
-		return usagef("--seq and cases exclude each other")
+	if *seq > 0 && (len(names) > 0 || *logFile != "") || (*seq > 0 || *logFile != "") && (*group != "" || *explore) {
+		return usagef("--seq, --log and cases exclude one another")
 	}
-	if *stride < 1 || *workers < 1 {
-		return usagef("--stride and -j are at least 1")
+	if *workers < 1 {
+		return usagef("-j is at least 1")
 	}
-	r := &crashRun{out: *out, json: *asJSON, begin: time.Now(), kernelLeft: *kernel, rand: rand.New(rand.NewPCG(*seed, 1))}
+	part, parts := 0, 1
+	if *shard != "" {
+		if n, _ := fmt.Sscanf(*shard, "%d/%d", &part, &parts); n != 2 || parts < 1 || part < 0 || part >= parts || *seq == 0 {
+			return usagef("--shard wants --seq and I/N with 0 <= I < N, not %q", *shard)
+		}
+	}
+	if *since != "" && *logFile == "" {
+		return usagef("--since goes with --log")
+	}
+	r := &crashRun{out: *out, json: *asJSON, begin: time.Now(), kernelLeft: *kernel}
 	r.options = crash.Options{Exhaustive: *exhaustive, NoPruning: *every, Params: map[string]string{"btrfs.revert": *revert}}
 	if *kernel > 0 {
 		if missing := crash.KernelMissing(); missing != "" {
 			return fmt.Errorf("--kernel needs %s", missing)
 		}
-		if r.host, err = crash.NewHost(); err != nil {
+	}
+	if *logFile != "" {
+		image, err := one(names, "IMAGE")
+		if err != nil {
 			return err
 		}
-		defer r.host.Close()
-		r.options.Sample = r.sample
+		return r.log(ctx, *logFile, image, *since)
 	}
 	if *seq > 0 {
-		if err := r.workloads(ctx, *seq, *stride, *workers); err != nil {
+		if err := r.workloads(ctx, *seq, part, parts, *workers); err != nil {
 			return err
 		}
 		return r.end(ctx)
@@ -80,25 +94,30 @@ func runCrash(ctx context.Context, c *command, args []string) error {
 	if err != nil {
 		return usageError{err}
 	}
-	options := ""
+	mount := ""
 	if *mountOpts != "" {
-		options = "-o " + *mountOpts
+		mount = "-o " + *mountOpts
 	}
 	cache := xfstests.NewCache()
+	options, done, err := r.withHost()
+	if err != nil {
+		return err
+	}
+	defer done()
 	for _, one := range cases {
 		n := 1
 		if *explore {
 			n = *schedules
 		}
 		for i := range n {
-			o := xfstests.RunOptions{Kind: xfstests.Btrfs, MountOptions: options, Cache: cache, Params: r.options.Params}
+			run := xfstests.RunOptions{Kind: xfstests.Btrfs, MountOptions: mount, Cache: cache, Params: r.options.Params}
 			what := one.Name
 			if *explore {
-				o.Deterministic, o.Seed = true, *seed+uint64(i)
-				o.Scheduler = sched.NewWith(sched.Options{Strategy: sched.NewPOS(o.Seed)})
-				what += fmt.Sprintf(" seed %d", o.Seed)
+				run.Deterministic, run.Seed = true, *seed+uint64(i)
+				run.Scheduler = sched.NewWith(sched.Options{Strategy: sched.NewPOS(run.Seed)})
+				what += fmt.Sprintf(" seed %d", run.Seed)
 			}
-			rep, res, err := xfstests.RunCrash(ctx, xfstests.Builtin(), one, o, r.options)
+			rep, res, err := xfstests.RunCrash(ctx, xfstests.Builtin(), one, run, options)
 			if ctx.Err() != nil {
 				return r.end(ctx)
 			}
@@ -124,7 +143,6 @@ type crashRun struct {
 	out     string
 	json    bool
 	begin   time.Time
-	host    *crash.Host
 
 	mu         sync.Mutex
 	sum        crash.Report
@@ -132,7 +150,21 @@ type crashRun struct {
 	failed     int
 	kernelLeft int
 	kernelDone int
-	rand       *rand.Rand
+}
+
+// withHost returns the options of somebody who explores, with a host of his own if
+// the kernel is asked.
+func (r *crashRun) withHost() (o crash.Options, done func(), err error) {
+	o = r.options
+	if r.kernelLeft == 0 {
+		return o, func() {}, nil
+	}
+	host, err := crash.NewHost()
+	if err != nil {
+		return o, nil, err
+	}
+	o.Sample = func(i crash.Image) { r.sample(host, i) }
+	return o, func() { host.Close() }, nil
 }
 
 // add tells what was found in one log.
@@ -176,46 +208,57 @@ func (r *crashRun) tell(what string, f crash.Finding) {
 	}
 }
 
-// sample lets the host judge images as they come.
-func (r *crashRun) sample(i crash.Image) {
+// sample lets a host judge an image.
+func (r *crashRun) sample(host *crash.Host, i crash.Image) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.kernelLeft == 0 || i.Err != nil {
+	take := r.kernelLeft > 0 && i.Err == nil
+	if take {
+		r.kernelLeft--
+		r.kernelDone++
+	}
+	r.mu.Unlock()
+	if !take {
 		return
 	}
-	r.kernelLeft--
-	r.kernelDone++
-	if err := r.host.Judge(i); err != nil {
+	if err := host.Judge(i); err != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		f := crash.Finding{What: i.What, Err: err, Image: i}
 		r.sum.Findings = append(r.sum.Findings, f)
 		r.tell("kernel", f)
 	}
 }
 
-// workloads goes through all small workloads.
-func (r *crashRun) workloads(ctx context.Context, n, stride, workers int) error {
-	base, err := crash.AceBase()
-	if err != nil {
-		return err
-	}
+// workloads goes through all small workloads. Each worker has a base of its own:
+// the kernel mounts no two file systems of one UUID.
+func (r *crashRun) workloads(ctx context.Context, n, part, parts, workers int) error {
 	next := make(chan crash.Workload)
 	var wg sync.WaitGroup
 	for range workers {
+		base, err := crash.AceBase()
+		if err != nil {
+			return err
+		}
+		options, done, err := r.withHost()
+		if err != nil {
+			return err
+		}
+		defer done()
 		wg.Go(func() {
 			for w := range next {
-				log, err := crash.Record(w.String(), base, crash.RecordOptions{Params: r.options.Params}, w.Run)
+				log, err := crash.Record(w.String(), base, crash.RecordOptions{Params: options.Params}, w.Run)
 				if err != nil {
 					r.add(w.String(), crash.Report{Findings: []crash.Finding{{What: "recording", Err: err}}})
 					continue
 				}
-				r.add(w.String(), crash.Explore(ctx, log, r.options))
+				r.add(w.String(), crash.Explore(ctx, log, options))
 			}
 		})
 	}
-	i := 0
+	i := -1
 	p := newProgress("crash", 0, r.json)
 	for w := range crash.Workloads(n) {
-		if i++; i%stride != 0 {
+		if i++; i%parts != part {
 			continue
 		}
 		if ctx.Err() != nil || r.enough() {
@@ -234,6 +277,32 @@ func (r *crashRun) workloads(ctx context.Context, n, stride, workers int) error 
 		fmt.Print("\r\x1b[K")
 	}
 	return nil
+}
+
+// log judges the states of a log that somebody kept.
+func (r *crashRun) log(ctx context.Context, file, image, since string) error {
+	l, err := crash.OpenLog(file, image, since)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	if r.kernelLeft > 0 && l.Base.Size() > 8<<30 {
+		return fmt.Errorf("--kernel keeps images in memory: %s is larger than 8 GiB", image)
+	}
+	options, done, err := r.withHost()
+	if err != nil {
+		return err
+	}
+	defer done()
+	rep := crash.Explore(ctx, l.Log, options)
+	if err := crash.Retrace(l.Log); err != nil {
+		rep.Findings = append(rep.Findings, crash.Finding{What: "as it was written", Err: err})
+	}
+	if err := l.Err(); err != nil {
+		return fmt.Errorf("%s: %w", image, err)
+	}
+	r.add(file, rep)
+	return r.end(ctx)
 }
 
 // enough: a bug that shows in every workload need not be told of each.

@@ -201,14 +201,18 @@ func TestMount(t *testing.T) {
 	m.umount()
 
 	must(t, "btrfs", "check", "--check-data-csum", img)
-	// The log leads from the image before to the one after.
+	// Its crash states are good, and the log leads from the image before to the one after.
+	if out, errs, status := ktest("crash", "--log", log, base); status != 0 || !strings.Contains(out, " 0 findings") {
+		t.Errorf("ktest crash --log: %d %s%s", status, out, errs)
+	} else {
+		t.Log(strings.TrimSpace(out))
+	}
 	k := kernel.New(kernel.Options{})
-	f, err = os.Open(log)
+	raw, err := os.ReadFile(log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	entries, err := blockdev.ReadDMLog(f, 1<<30)
-	f.Close()
+	entries, err := blockdev.ParseDMLog(raw)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ type mutant struct {
 }
 
 const (
-	seq1 = "crash --seq 1 --stride 3"
+	seq1 = "crash --seq 1 --shard 0/3"
 	live = "lin --calls 400000 --clients 8"
 )
 
