@@ -66,6 +66,7 @@ type Report struct {
 	Moments  int
 	Writes   int
 	Findings []Finding
+	Unknown  []string // what no state could be compared with: that is not "ok"
 }
 
 // Add sums reports up.
@@ -75,6 +76,7 @@ func (r *Report) Add(o Report) {
 	r.Moments += o.Moments
 	r.Writes += o.Writes
 	r.Findings = append(r.Findings, o.Findings...)
+	r.Unknown = append(r.Unknown, o.Unknown...)
 }
 
 // Log is what was written while a history happened, in ticks of one clock.
@@ -121,6 +123,12 @@ func Explore(ctx context.Context, log *Log, o Options) Report {
 	x := &Explorer{o: o, log: log, commits: map[uint64]uint64{}}
 	if log.History != nil {
 		x.durable = linearizability.NewDurability(log.History)
+		for _, what := range x.durable.Unknown {
+			x.report.Unknown = append(x.report.Unknown, log.Name+": "+what)
+		}
+		if len(log.History.Incomplete) > 0 {
+			x.durable = nil // what the calls did is not known; that each state mounts and is clean is judged
+		}
 	}
 	for i := range log.Entries {
 		if e := &log.Entries[i]; isSuper(e) {

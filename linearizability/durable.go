@@ -53,6 +53,9 @@ type Durability struct {
 	paths []string         // all that were ever used
 	under map[uint64]string
 	memo  map[durableKey]error
+
+	// Unknown says what cannot be compared with anything.
+	Unknown []string
 }
 
 type durableKey struct {
@@ -65,9 +68,17 @@ type durableKey struct {
 func NewDurability(h *History) *Durability {
 	h.sortCalls()
 	d := &Durability{h: h, files: map[uint64]*file{}, under: map[uint64]string{}, memo: map[durableKey]error{}}
+	for _, what := range h.Incomplete {
+		d.Unknown = append(d.Unknown, "not recorded: "+what)
+	}
 	for _, f := range h.files() {
-		if f.split() {
-			d.files[f.ino] = f
+		if !f.split() {
+			d.Unknown = append(d.Unknown, fmt.Sprintf("inode %d: too many cells", f.ino))
+			continue
+		}
+		d.files[f.ino] = f
+		if slices.Contains(f.spoilt, true) {
+			d.Unknown = append(d.Unknown, fmt.Sprintf("inode %d: written by calls whose data is not known", f.ino))
 		}
 	}
 	seen := map[string]bool{}

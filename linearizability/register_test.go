@@ -212,3 +212,14 @@ func TestHotPage(t *testing.T) {
 		t.Error(v)
 	}
 }
+
+// A file that is cut, and never written or read, has a size and no cells.
+func TestNoCells(t *testing.T) {
+	h := &History{Clients: 1, Calls: []Call{{Start: 1, End: 2, Kind: Truncate, Ino: 257, Len: 5000}, {Start: 3, End: 4, Kind: SizeOf, Ino: 257, N: 5000}}}
+	if v := Check(h, Options{}); !v.OK() {
+		t.Error(v)
+	}
+	if d := NewDurability(h); len(d.Unknown) > 0 {
+		t.Error(d.Unknown)
+	}
+}

@@ -95,7 +95,7 @@ func (f *file) layout() bool {
 		f.cells = int((end + int64(f.h.Cell) - 1) / int64(f.h.Cell))
 		return f.cells < maxCells
 	}
-	var cut []int64
+	cut := []int64{} // not nil: that would be cells of one size
 	for _, i := range f.calls {
 		from, to, _ := f.h.Calls[i].span()
 		if to < 0 {

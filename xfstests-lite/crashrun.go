@@ -36,9 +36,5 @@ func RunCrash(ctx context.Context, t *Tree, c Case, o RunOptions, co crash.Optio
 	if log == nil {
 		return crash.Report{}, res, fmt.Errorf("%s: the case mounts no scratch device", c.Name)
 	}
-	if len(log.History.Incomplete) > 0 {
-		// What the calls did is not known; that each state mounts and is clean can be judged.
-		log.History = nil
-	}
 	return crash.Explore(ctx, log, co), res, nil
 }

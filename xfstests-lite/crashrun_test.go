@@ -32,6 +32,9 @@ func TestCrashGroup(t *testing.T) {
 		for _, f := range rep.Findings {
 			t.Errorf("%s: %v", f.What, f.Err)
 		}
+		for _, u := range rep.Unknown {
+			t.Errorf("unknown: %s", u)
+		}
 		if rep.Mounted == 0 && res.Status == Pass {
 			t.Errorf("%s: no state was mounted", c.Name)
 		}

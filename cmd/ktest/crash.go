@@ -176,6 +176,16 @@ func (r *crashRun) add(what string, rep crash.Report) {
 	for _, f := range rep.Findings {
 		r.tell(what, f)
 	}
+	for _, u := range rep.Unknown {
+		if r.json {
+			line, err := json.Marshal(struct{ Workload, Unknown string }{what, u})
+			if err == nil {
+				fmt.Printf("%s\n", line)
+			}
+		} else {
+			fmt.Printf("unknown: %s\n", u)
+		}
+	}
 }
 
 func (r *crashRun) tell(what string, f crash.Finding) {
@@ -320,13 +330,13 @@ func (r *crashRun) end(ctx context.Context) error {
 	took := time.Since(r.begin).Seconds()
 	rate := float64(r.sum.States) / took
 	if r.json {
-		fmt.Printf("{\"summary\":\"crash\",\"states\":%d,\"mounted\":%d,\"workloads\":%d,\"per_second\":%.0f,\"by_kernel\":%d,\"findings\":%d,\"seconds\":%.1f}\n",
-			r.sum.States, r.sum.Mounted, r.workloadsN, rate, r.kernelDone, len(r.sum.Findings), took)
+		fmt.Printf("{\"summary\":\"crash\",\"states\":%d,\"mounted\":%d,\"workloads\":%d,\"per_second\":%.0f,\"by_kernel\":%d,\"findings\":%d,\"unknown\":%d,\"seconds\":%.1f}\n",
+			r.sum.States, r.sum.Mounted, r.workloadsN, rate, r.kernelDone, len(r.sum.Findings), len(r.sum.Unknown), took)
 	} else {
-		fmt.Printf("%-8s %d states, %d workloads, %.0f/s, %d mounted, %d by the kernel, %d findings in %.1fs\n", "crash:",
-			r.sum.States, r.workloadsN, rate, r.sum.Mounted, r.kernelDone, len(r.sum.Findings), took)
+		fmt.Printf("%-8s %d states, %d workloads, %.0f/s, %d mounted, %d by the kernel, %d findings, %d unknown in %.1fs\n", "crash:",
+			r.sum.States, r.workloadsN, rate, r.sum.Mounted, r.kernelDone, len(r.sum.Findings), len(r.sum.Unknown), took)
 	}
-	if len(r.sum.Findings) > 0 || r.failed > 0 || ctx.Err() != nil {
+	if len(r.sum.Findings) > 0 || len(r.sum.Unknown) > 0 || r.failed > 0 || ctx.Err() != nil {
 		return errFound
 	}
 	return nil
