@@ -39,7 +39,7 @@ var layers = map[string][]string{
 	"vfs/memfs":          {"kernel", "kernel/mm", "vfs"},
 	"vfs/fuse":           {"kernel", "vfs"},
 	"vfs/vfstest":        {"kernel", "kernel/mm", "vfs", "vfs/memfs"}, // for tests
-	"btrfs/oracle":       {"vfs"},                                     // for tests
+	"btrfs/oracle":       {"vfs", "blockdev"},                         // for tests
 	"btrfs/disk":         {},
 	"btrfs/image":        {"kernel", "blockdev", "btrfs/disk"},
 	"btrfs/mkfs":         {"kernel", "blockdev", "btrfs/disk"},
