@@ -173,8 +173,8 @@ func (o *order) add(t *Task, op kernel.Op) {
 }
 
 // shared reports whether several tasks have touched what op touches, so that
-// its place among the steps of others can matter. An unlock is as good as its
-// task's next operation unless somebody tries the lock.
+// its place among the steps of others can matter. That goes for unlocks, too:
+// before one, others come as far as the lock.
 func (o *order) shared(op kernel.Op) bool {
 	if op.Obj == 0 {
 		return false
@@ -187,10 +187,7 @@ func (o *order) shared(op kernel.Op) bool {
 			a = whole // somebody looked at all bits at once
 		}
 	}
-	if a == nil || !a.many {
-		return false
-	}
-	return !Unlocks(op.Kind) || a.tried
+	return a != nil && a.many
 }
 
 // Order returns the hash of the run's partial order, as far as it was explored.
