@@ -14,8 +14,9 @@ import (
 // The invariant of references: the number of references in an extent's item is
 // the number of pointers to it that are found from all roots. It holds when
 // nobody is in the middle of an update, that is with no transaction handle open
-// and no deleted subvolume half way through the cleaner's hands; so it is not in
-// the list of invariants, but for those who know that the machine is quiescent.
+// and no deleted subvolume half way through the cleaner's hands. To see it, blocks
+// must be read; so it is not in the list of invariants but for tasks that may
+// sleep. Exploration calls it at the end of every schedule, before umount.
 //
 // A block counts its own pointers once, however many point to it. What the
 // reference engine has queued is as good as done.
@@ -106,12 +107,55 @@ func (c *refCounter) tree(objectid, bytenr, generation uint64, level uint8, shar
 	return c.block(bytenr, treeParentCheck{ownerRoot: objectid, level: int(level), transid: generation}, shareable, progress, int(item.DropLevel))
 }
 
+// quiet waits until no handle is open, and returns what is another number after
+// the next one.
+//
+//kernel:none see above
+func (fsInfo *FsInfo) quiet() (stamp [2]uint64) {
+	for {
+		fsInfo.transLock.Lock()
+		stamp[0] = fsInfo.generation
+		transaction := fsInfo.runningTransaction
+		if transaction == nil {
+			fsInfo.transLock.Unlock()
+			return stamp
+		}
+		stamp[1] = transaction.joined
+		if transaction.numWriters.Load() == 0 {
+			fsInfo.transLock.Unlock()
+			return stamp
+		}
+		transaction.useCount.Add(1)
+		fsInfo.transLock.Unlock()
+		transaction.writerWait.WaitEvent(func() bool {
+			return transaction.numWriters.Load() == 0 || transaction.state.Load() >= TRANS_STATE_UNBLOCKED
+		})
+		transaction.put()
+	}
+}
+
 // CheckReferences compares the references of all extents with the pointers to
-// them. The machine is quiescent: nobody changes the trees.
+// them, at a moment at which nobody changes the trees. It waits for one: for the
+// cleaner, and for those who have handles.
 //
 //kernel:none the invariant of archaeology: what btrfs check finds, of a mounted file system
 func CheckReferences(sb *vfs.SuperBlock) error {
 	fsInfo := infoOf(sb)
+	fsInfo.cleanerMutex.Lock()
+	defer fsInfo.cleanerMutex.Unlock()
+	for {
+		stamp := fsInfo.quiet()
+		err := fsInfo.compareReferences()
+		if fsInfo.quiet() == stamp {
+			return err
+		}
+	}
+}
+
+// compareReferences is CheckReferences, once.
+//
+//kernel:none see above
+func (fsInfo *FsInfo) compareReferences() error {
 	c := &refCounter{fsInfo: fsInfo, found: map[uint64]uint64{}, items: map[uint64]uint64{}, root: map[disk.Key]disk.RootItem{}}
 	for _, root := range []*Root{fsInfo.treeRoot, fsInfo.chunkRoot} {
 		node := root.node.Load()

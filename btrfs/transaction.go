@@ -137,6 +137,7 @@ type Transaction struct {
 	numWriters    kernel.AtomicInt32
 	useCount      kernel.AtomicInt32
 	startTime     int64
+	joined        uint64 // how many handles there have been; guarded by transLock
 
 	list       kernel.Entry[Transaction] // fsInfo.transList
 	writerWait kernel.WaitQueue
@@ -304,6 +305,7 @@ func (fsInfo *FsInfo) joinTransaction(typ uint32) (*Transaction, error) {
 		}
 		curTrans.useCount.Add(1)
 		curTrans.numWriters.Add(1)
+		curTrans.joined++
 		curTrans.extwriterCounterInc(typ)
 		fsInfo.transLock.Unlock()
 		return curTrans, nil
@@ -315,7 +317,7 @@ func (fsInfo *FsInfo) joinTransaction(typ uint32) (*Transaction, error) {
 	// JOIN_NOLOCK works for a committer, so there is a running transaction.
 	fsInfo.k.BUG_ON(typ == TRANS_JOIN_NOLOCK, "JOIN_NOLOCK without a transaction")
 
-	curTrans := &Transaction{fsInfo: fsInfo, startTime: fsInfo.k.Now()}
+	curTrans := &Transaction{fsInfo: fsInfo, startTime: fsInfo.k.Now(), joined: 1}
 	curTrans.numWriters.Store(1)
 	curTrans.extwriterCounterInc(typ)
 	curTrans.writerWait.Init(fsInfo.classWriterWait)

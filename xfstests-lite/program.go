@@ -380,8 +380,12 @@ func (p *Program) judge(out *output, status int) *explore.Finding {
 	return nil
 }
 
-// end unmounts what the case has left mounted, and checks the device.
+// end counts references, unmounts what the case has left mounted, and checks the
+// device.
 func (p *Program) end(m *Machine, ses *Session, o explore.RunOptions) *explore.Finding {
+	if err := m.references(); err != nil {
+		return &explore.Finding{Kind: explore.KindCheck, Msg: "references: " + err.Error()}
+	}
 	for _, mp := range slices.Backward(m.mountTable()) {
 		if err := m.root.Umount(mp.dir, 0); err != nil {
 			return &explore.Finding{Kind: explore.KindUmount, Msg: fmt.Sprintf("umount %s after the case: %s", mp.dir, errText(err))}
@@ -410,6 +414,22 @@ func (m *Machine) invariant() func() error {
 		m.V.EachSuper(look)
 		return err
 	}
+}
+
+// references compares references with pointers in all mounted btrfs.
+func (m *Machine) references() (err error) {
+	var mounted []*vfs.SuperBlock // looking into one may sleep
+	m.V.EachSuper(func(sb *vfs.SuperBlock) {
+		if sb.Type == btrfs.Type && sb.Root != nil && sb.Flags()&vfs.SB_ACTIVE != 0 && !sb.IsRdonly() {
+			mounted = append(mounted, sb)
+		}
+	})
+	for _, sb := range mounted {
+		if err == nil {
+			err = btrfs.CheckReferences(sb)
+		}
+	}
+	return err
 }
 
 // describe tells of all mounted btrfs what a reader of a schedule wants to see.
