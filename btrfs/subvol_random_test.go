@@ -37,8 +37,9 @@ var subvolKinds = []struct {
 	kind   string
 	weight int
 }{
-	{"write", 40}, {"overwrite", 20}, {"truncate", 5}, {"unlink", 8}, {"rename", 4}, {"clone", 12}, {"create", 3}, {"snapshot", 10}, {"readonly", 3},
-	{"delete", 7}, {"move", 2}, {"setro", 2}, {"sync", 3}, {"clean", 4}, {"many", 2}, {"orphan", 2}, {"prealloc", 3}, {"remount", 1},
+	{"write", 30}, {"overwrite", 16}, {"direct", 10}, {"compress", 8}, {"nocow", 8}, {"truncate", 5}, {"unlink", 8}, {"rename", 4}, {"clone", 12},
+	{"ficlone", 6}, {"dedupe", 8}, {"copy", 6}, {"create", 3}, {"snapshot", 10}, {"readonly", 3}, {"delete", 7}, {"move", 2}, {"setro", 2}, {"sync", 3},
+	{"clean", 4}, {"many", 2}, {"orphan", 2}, {"prealloc", 3}, {"remount", 1},
 }
 
 // subvolHistory makes n operations.
@@ -64,7 +65,25 @@ func subvolHistory(seed uint64, n int) (ops []subvolOp) {
 type subvolModel struct {
 	name     string
 	readonly bool
-	files    map[string][]byte
+	files    map[string]*subvolFile
+}
+
+// subvolFile is what a file must hold. Files written in place share nothing with
+// others, because they have no checksums.
+type subvolFile struct {
+	data  []byte
+	nocow bool
+}
+
+// at returns the file of a name, made if need be, as long as size.
+func (s *subvolModel) at(name string, size int) *subvolFile {
+	f := s.files[name]
+	if f == nil {
+		f = &subvolFile{}
+		s.files[name] = f
+	}
+	f.data = append(f.data, make([]byte, max(0, size-len(f.data)))...)
+	return f
 }
 
 // subvolRun plays a history.
@@ -98,8 +117,8 @@ func (s *subvolModel) file(n int) string {
 func (s *subvolModel) path(file string) string { return "/" + s.name + "/" + file }
 
 // edit opens a file for writing.
-func (r *subvolRun) edit(path string, fn func(fd int) error) error {
-	fd, err := r.m.Open(path, unix.O_RDWR|unix.O_CREAT, 0o644)
+func (r *subvolRun) edit(path string, flags int, fn func(fd int) error) error {
+	fd, err := r.m.Open(path, unix.O_RDWR|unix.O_CREAT|flags, 0o644)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", path, err)
 	}
@@ -108,14 +127,9 @@ func (r *subvolRun) edit(path string, fn func(fd int) error) error {
 }
 
 // put writes bytes to ours and to the model.
-func (r *subvolRun) put(s *subvolModel, file string, off int, data []byte) error {
-	old := s.files[file]
-	if need := off + len(data); need > len(old) {
-		old = append(old, make([]byte, need-len(old))...)
-	}
-	copy(old[off:], data)
-	s.files[file] = old
-	return r.edit(s.path(file), func(fd int) error {
+func (r *subvolRun) put(s *subvolModel, file string, flags, off int, data []byte) error {
+	copy(s.at(file, off+len(data)).data[off:], data)
+	return r.edit(s.path(file), flags, func(fd int) error {
 		_, err := r.m.Pwrite(fd, data, int64(off))
 		return err
 	})
@@ -133,7 +147,7 @@ func (r *subvolRun) do(o subvolOp) error {
 	}
 	file := fmt.Sprint("f", o.f)
 	switch o.kind {
-	case "write", "overwrite", "many", "truncate", "unlink", "rename", "orphan", "prealloc":
+	case "write", "overwrite", "direct", "compress", "nocow", "many", "truncate", "unlink", "rename", "orphan", "prealloc":
 		if s.readonly {
 			if _, err := r.m.Open(s.path("new"), unix.O_WRONLY|unix.O_CREAT, 0o644); err != unix.EROFS {
 				return fmt.Errorf("making a file in a read-only subvolume: %v", err)
@@ -143,15 +157,21 @@ func (r *subvolRun) do(o subvolOp) error {
 	}
 	switch o.kind {
 	case "write":
-		return r.put(s, file, o.off, bytes.Repeat([]byte{o.tag}, o.len))
+		return r.put(s, file, 0, o.off, bytes.Repeat([]byte{o.tag}, o.len))
 	case "overwrite":
 		if file = s.file(o.f); file == "" {
 			return nil
 		}
-		return r.put(s, file, o.off%(len(s.files[file])+1)&^4095, bytes.Repeat([]byte{o.tag}, 4096))
+		return r.put(s, file, 0, o.off%(len(s.files[file].data)+1)&^4095, bytes.Repeat([]byte{o.tag}, 4096))
+	case "direct":
+		return r.put(s, file, unix.O_DIRECT, o.off&^4095, bytes.Repeat([]byte{o.tag}, (o.len+4095)&^4095))
+	case "compress":
+		return r.compressed(s, fmt.Sprint("c", o.f%8), o)
+	case "nocow":
+		return r.inPlace(s, fmt.Sprint("n", o.f%8), o)
 	case "many":
 		for i := range 60 {
-			if err := r.put(s, fmt.Sprintf("m%03d-%d", i, o.f), 0, bytes.Repeat([]byte{o.tag}, 30+o.len%200)); err != nil {
+			if err := r.put(s, fmt.Sprintf("m%03d-%d", i, o.f), 0, 0, bytes.Repeat([]byte{o.tag}, 30+o.len%200)); err != nil {
 				return err
 			}
 		}
@@ -160,16 +180,13 @@ func (r *subvolRun) do(o subvolOp) error {
 			return nil
 		}
 		size := o.off
-		old := s.files[file]
-		s.files[file] = append(slices.Clone(old[:min(len(old), size)]), make([]byte, max(0, size-len(old)))...)
+		f := s.at(file, size)
+		f.data = f.data[:size:size]
 		return r.m.Truncate(s.path(file), int64(size))
 	case "prealloc":
 		// Blocks of fallocate are written in place, unless a snapshot shares them.
-		data := s.files[file]
-		if need := o.off + o.len; need > len(data) {
-			s.files[file] = append(data, make([]byte, need-len(data))...)
-		}
-		return r.edit(s.path(file), func(fd int) error { return r.m.Fallocate(fd, 0, int64(o.off), int64(o.len)) })
+		s.at(file, o.off+o.len)
+		return r.edit(s.path(file), 0, func(fd int) error { return r.m.Fallocate(fd, 0, int64(o.off), int64(o.len)) })
 	case "unlink", "orphan":
 		if file = s.file(o.f); file == "" {
 			return nil
@@ -192,49 +209,24 @@ func (r *subvolRun) do(o subvolOp) error {
 		delete(s.files, file)
 		s.files[to] = data
 		return r.m.Rename(s.path(file), s.path(to))
-	case "clone":
-		from := r.pick(o.b)
-		src := from.file(o.g)
-		if src == "" || s.readonly || s == from && src == file {
-			return nil
-		}
-		data := from.files[src]
-		at := o.off % (len(data) + 1) &^ 4095
-		n := min(o.len, len(data)-at) &^ 4095
-		if n == 0 {
-			return nil
-		}
-		dst := o.off &^ 4095
-		old := s.files[file]
-		if need := dst + n; need > len(old) {
-			old = append(old, make([]byte, need-len(old))...)
-		}
-		copy(old[dst:], data[at:at+n])
-		s.files[file] = old
-		fd, err := r.m.Open(from.path(src), unix.O_RDONLY, 0)
-		if err != nil {
-			return err
-		}
-		defer r.m.Close(fd)
-		return r.edit(s.path(file), func(to int) error {
-			return oracle.Ours{Process: r.m.Process}.CloneRange(to, fd, int64(at), int64(n), int64(dst))
-		})
+	case "clone", "ficlone", "dedupe", "copy":
+		return r.share(s, r.pick(o.b), file, o)
 	case "create":
 		if len(r.model) >= maxSubvols {
 			return nil
 		}
 		r.next++
 		name := fmt.Sprint("s", r.next)
-		r.model = append(r.model, &subvolModel{name: name, files: map[string][]byte{}})
+		r.model = append(r.model, &subvolModel{name: name, files: map[string]*subvolFile{}})
 		return r.m.subvol("/", name)
 	case "snapshot", "readonly":
 		if len(r.model) >= maxSubvols {
 			return r.do(subvolOp{kind: "delete", a: o.b})
 		}
 		r.next++
-		snap := &subvolModel{name: fmt.Sprint("s", r.next), readonly: o.kind == "readonly", files: map[string][]byte{}}
-		for name, data := range s.files {
-			snap.files[name] = slices.Clone(data)
+		snap := &subvolModel{name: fmt.Sprint("s", r.next), readonly: o.kind == "readonly", files: map[string]*subvolFile{}}
+		for name, f := range s.files {
+			snap.files[name] = &subvolFile{slices.Clone(f.data), f.nocow}
 		}
 		r.model = append(r.model, snap)
 		flags := uint64(0)
@@ -301,10 +293,11 @@ func (r *subvolRun) compare(c oracle.Calls, who string) error {
 			return fmt.Errorf("%s: %s holds %d files, want %d", who, s.name, len(names), len(s.files))
 		}
 		for _, name := range names {
-			want, ok := s.files[name]
-			if !ok {
+			f := s.files[name]
+			if f == nil {
 				return fmt.Errorf("%s: %s holds %s", who, s.name, name)
 			}
+			want := f.data
 			fd, err := c.Open(s.path(name), unix.O_RDONLY, 0)
 			if err != nil {
 				return fmt.Errorf("%s: %w", who, err)
@@ -385,10 +378,10 @@ func playSubvols(t *testing.T, ops []subvolOp) (failure string) {
 }
 
 // TestRandomSubvolumes plays random histories over ten subvolumes: snapshots,
-// clones, overwrites, deletes, remounts, runs of the cleaner. A model of bytes
-// agrees, and so do our check, btrfs check in both modes and the kernel, at each
-// umount. Dropping a reference too few in updateRefForCow (or leaving out
-// UPDATE_BACKREF) fails it.
+// clones of ranges and of files, deduplication, copy_file_range, writes through
+// the cache, direct, compressed and in place, deletes, remounts, runs of the
+// cleaner. A model of bytes agrees, and so do our check, btrfs check in both modes
+// and the kernel, at each umount. TestRandomSubvolumesCatches shows what fails it.
 //
 // KTEST_SEEDS and KTEST_OPS make it longer than the default.
 func TestRandomSubvolumes(t *testing.T) {
