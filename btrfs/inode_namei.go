@@ -1210,10 +1210,11 @@ func (dir *Inode) link(inode *Inode, dentry *vfs.Dentry) error {
 	return err
 }
 
-// rename moves a name, over an existing one if need be.
+// rename moves a name, over an existing one if need be. A whiteout stays in its place if asked for: a character device 0/0, which says in
+// the upper layer of an overlay that the name is gone.
 //
 //kernel:fs/btrfs/inode.c btrfs_rename
-func (oldDir *Inode) rename(oldDentry *vfs.Dentry, newDir *Inode, newDentry *vfs.Dentry) error {
+func (oldDir *Inode) rename(cred *vfs.Cred, oldDentry *vfs.Dentry, newDir *Inode, newDentry *vfs.Dentry, whiteout bool) error {
 	root, dest := oldDir.root, newDir.root
 	inode := I(oldDentry.DInode())
 	oldName, newName := oldDentry.DName(), newDentry.DName()
@@ -1262,12 +1263,18 @@ func (oldDir *Inode) rename(oldDentry *vfs.Dentry, newDir *Inode, newDentry *vfs
 		defer root.fsInfo.subvolSem.RUnlock()
 	}
 	// Each side: two directory items, two references, an inode; the
-	// directories; the replaced inode with its orphan item.
-	trans, err := root.StartTransaction(15)
+	// directories; the replaced inode with its orphan item. A whiteout is a
+	// new inode, with a property that it may inherit.
+	items := 15
+	if whiteout {
+		items += 6
+	}
+	trans, err := root.StartTransaction(items)
 	if err != nil {
 		return err
 	}
 	dest.RecordRootInTrans(trans)
+	var white *Inode
 	err = func() error {
 		if !isSubvol {
 			if err := dest.InsertInodeRef(trans, newName, inode.location.Objectid, newDir.location.Objectid, index); err != nil {
@@ -1299,17 +1306,26 @@ func (oldDir *Inode) rename(oldDentry *vfs.Dentry, newDir *Inode, newDentry *vfs
 			return abort(trans, err)
 		}
 		inode.dirIndex = index
-		if isSubvol {
-			// The root directory's own item knows nothing of its name.
-			return nil
+		if !isSubvol { // whose root directory's own item knows nothing of its name
+			if err := root.UpdateInode(trans, inode); err != nil {
+				return abort(trans, err)
+			}
 		}
-		if err := root.UpdateInode(trans, inode); err != nil {
-			return abort(trans, err)
+		if whiteout {
+			if white, err = oldDir.newInode(trans, cred, oldName, unix.S_IFCHR, 0); err != nil {
+				return abort(trans, err)
+			}
+			if err := oldDir.addLink(trans, white, oldName, false, white.dirIndex); err != nil {
+				return abort(trans, err)
+			}
 		}
 		return nil
 	}()
 	if e := trans.End(); err == nil {
 		err = e
+	}
+	if white != nil {
+		white.discard() // from memory: nobody has asked for it yet
 	}
 	root.fsInfo.BtreeBalanceDirty()
 	return err
@@ -1846,14 +1862,14 @@ func (dirOps) Mknod(cred *vfs.Cred, dir *vfs.Inode, dentry *vfs.Dentry, mode uin
 }
 
 //kernel:fs/btrfs/inode.c btrfs_rename2
-func (dirOps) Rename(oldDir *vfs.Inode, oldDentry *vfs.Dentry, newDir *vfs.Inode, newDentry *vfs.Dentry, flags uint) error {
+func (dirOps) Rename(cred *vfs.Cred, oldDir *vfs.Inode, oldDentry *vfs.Dentry, newDir *vfs.Inode, newDentry *vfs.Dentry, flags uint) error {
 	switch {
-	case flags&^(unix.RENAME_NOREPLACE|unix.RENAME_EXCHANGE) != 0:
+	case flags&^(unix.RENAME_NOREPLACE|unix.RENAME_EXCHANGE|unix.RENAME_WHITEOUT) != 0:
 		return unix.EINVAL
 	case flags&unix.RENAME_EXCHANGE != 0:
 		return I(oldDir).renameExchange(oldDentry, I(newDir), newDentry)
 	}
-	return I(oldDir).rename(oldDentry, I(newDir), newDentry)
+	return I(oldDir).rename(cred, oldDentry, I(newDir), newDentry, flags&unix.RENAME_WHITEOUT != 0)
 }
 
 //kernel:none forwards to tmpfile

@@ -50,7 +50,7 @@ func (BaseInodeOperations) Mknod(cred *Cred, dir *Inode, dentry *Dentry, mode ui
 }
 
 //kernel:none no rename operation
-func (BaseInodeOperations) Rename(oldDir *Inode, oldDentry *Dentry, newDir *Inode, newDentry *Dentry, flags uint) error {
+func (BaseInodeOperations) Rename(cred *Cred, oldDir *Inode, oldDentry *Dentry, newDir *Inode, newDentry *Dentry, flags uint) error {
 	return unix.EPERM
 }
 

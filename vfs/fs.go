@@ -49,7 +49,7 @@ type InodeOperations interface {
 	Mkdir(cred *Cred, dir *Inode, dentry *Dentry, mode uint32) error
 	Rmdir(dir *Inode, dentry *Dentry) error
 	Mknod(cred *Cred, dir *Inode, dentry *Dentry, mode uint32, rdev uint64) error
-	Rename(oldDir *Inode, oldDentry *Dentry, newDir *Inode, newDentry *Dentry, flags uint) error
+	Rename(cred *Cred, oldDir *Inode, oldDentry *Dentry, newDir *Inode, newDentry *Dentry, flags uint) error
 	Tmpfile(cred *Cred, dir *Inode, dentry *Dentry, mode uint32) error
 	GetLink(inode *Inode) (string, error)
 	Permission(cred *Cred, inode *Inode, mask int) error

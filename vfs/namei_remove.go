@@ -183,7 +183,7 @@ func (p *Process) Rename(oldName, newName string) error {
 	return p.Renameat2(unix.AT_FDCWD, oldName, unix.AT_FDCWD, newName, 0)
 }
 
-// Renameat2 moves a name; RENAME_NOREPLACE and RENAME_EXCHANGE in flags.
+// Renameat2 moves a name; RENAME_NOREPLACE, RENAME_EXCHANGE and RENAME_WHITEOUT in flags.
 //
 //kernel:fs/namei.c do_renameat2
 func (p *Process) Renameat2(oldDirfd int, oldName string, newDirfd int, newName string, flags uint) error {
@@ -319,7 +319,7 @@ func vfsRename(cred *Cred, oldDir *Inode, oldDentry *Dentry, newDir *Inode, newD
 	case oldDentry.isMountpoint() || newDentry.isMountpoint():
 		err = unix.EBUSY
 	default:
-		err = oldDir.Op.Rename(oldDir, oldDentry, newDir, newDentry, flags)
+		err = oldDir.Op.Rename(cred, oldDir, oldDentry, newDir, newDentry, flags)
 	}
 	if err == nil && !exchange && target != nil && isDir {
 		newDentry.ShrinkDcacheParent()

@@ -195,6 +195,20 @@ func TestMount(t *testing.T) {
 	if st, err := os.Stat(at("setuid")); err != nil || st.Mode() != 0o777|os.ModeSetuid {
 		t.Errorf("a setuid file that root wrote to: %v %v", st.Mode(), err)
 	}
+	// All flags of renameat2.
+	os.WriteFile(at("moves"), []byte("moves"), 0o600)
+	for _, flags := range []uint{unix.RENAME_NOREPLACE, unix.RENAME_WHITEOUT, unix.RENAME_EXCHANGE} {
+		if err := unix.Renameat2(unix.AT_FDCWD, at("moves"), unix.AT_FDCWD, at("white"), flags); err != nil {
+			t.Errorf("renameat2 %d: %v", flags, err)
+		}
+		if flags == unix.RENAME_NOREPLACE {
+			os.Rename(at("white"), at("moves"))
+		}
+	}
+	var white unix.Stat_t
+	if err := unix.Lstat(at("white"), &white); err != nil || white.Mode != unix.S_IFCHR || white.Rdev != 0 {
+		t.Errorf("a whiteout: %v, mode %o", err, white.Mode)
+	}
 	// What the kernel shall see.
 	copied := filepath.Join(work, "copy")
 	must(t, "cp", "-a", m.dir, copied)
@@ -226,9 +240,9 @@ func TestMount(t *testing.T) {
 	dev.Close()
 	must(t, "cmp", base, img)
 	kernelMount(t, img, func(dir string) {
-		must(t, "diff", "-r", "--no-dereference", "--exclude=fifo", "--exclude=null", copied, dir)
+		must(t, "diff", "-r", "--no-dereference", "--exclude=fifo", "--exclude=null", "--exclude=white", copied, dir)
 		var a, b unix.Stat_t
-		for _, name := range []string{"direct", "d", "fifo", "null", "holes", "d/hard"} {
+		for _, name := range []string{"direct", "d", "fifo", "null", "white", "moves", "holes", "d/hard"} {
 			if unix.Lstat(filepath.Join(copied, name), &a) != nil || unix.Lstat(filepath.Join(dir, name), &b) != nil {
 				t.Errorf("%s is not there", name)
 			} else if a.Mode != b.Mode || a.Uid != b.Uid || a.Gid != b.Gid || a.Rdev != b.Rdev || a.Mtim != b.Mtim {

@@ -172,7 +172,7 @@ func (dirInodeOps) Rmdir(dir *vfs.Inode, dentry *vfs.Dentry) error {
 	return nil
 }
 
-func (dirInodeOps) Rename(oldDir *vfs.Inode, oldDentry *vfs.Dentry, newDir *vfs.Inode, newDentry *vfs.Dentry, flags uint) error {
+func (dirInodeOps) Rename(cred *vfs.Cred, oldDir *vfs.Inode, oldDentry *vfs.Dentry, newDir *vfs.Inode, newDentry *vfs.Dentry, flags uint) error {
 	if flags&unix.RENAME_WHITEOUT != 0 {
 		return unix.EINVAL
 	}
