@@ -3,9 +3,9 @@
 package main
 
 import (
-	"bytes"
 	"os"
 	"os/signal"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -76,6 +76,6 @@ func isBlock(path string) bool {
 
 // isMounted tells whether the host shows a mount of this device.
 func isMounted(path string) bool {
-	mounts, err := os.ReadFile("/proc/self/mounts")
-	return err != nil || bytes.Contains(append([]byte("\n"), mounts...), []byte("\n"+path+" "))
+	mounts, err := hostMounts()
+	return err != nil || slices.ContainsFunc(mounts, func(m hostMount) bool { return m.source == path })
 }

@@ -66,7 +66,7 @@ var programs = []program{
 			echo "delete from t where a%3=0; vacuum;"; } | sqlite3 $mode.db >/dev/null
 			test "$(sqlite3 $mode.db 'pragma integrity_check; select count(*) from t where length(b)=200;' | tr '\n' ' ')" = "ok $(($1 - $1/3)) "
 		done`},
-	{name: "postgresql", needs: []string{"pgbench"}, options: "noatime", size: "4G", amount: "1 40", long: "10 2000", as: 65534, script: `
+	{name: "postgresql", needs: []string{"pgbench"}, options: "noatime", size: "4G", amount: "1 40", long: "10 500", as: 65534, script: `
 		PATH=$(ls -d /usr/lib/postgresql/*/bin | tail -1):$PATH; export HOME=$TMP PGHOST=$TMP PGPORT=5477 PGDATABASE=postgres LC_ALL=C
 		initdb -D db -U me -A trust --data-checksums >/dev/null; export PGUSER=me
 		pg_ctl -D db -w -l $TMP/log -o "-c listen_addresses= -c unix_socket_directories=$TMP -c fsync=on -c checkpoint_timeout=30s" start >/dev/null
@@ -87,7 +87,7 @@ const sysbenchScript = `
 
 // TestMountPrograms runs programs of the host in mounts. Each must be content; the server must end without a word (all counters are zero,
 // no WARN), btrfs check must find nothing, and Linux must read the same bytes. KTEST_PROGRAMS=long has each do what people would: 300,000
-// requests of sysbench on 8 GiB, 16,000 transactions of PostgreSQL, a build of this project.
+// requests of sysbench on 8 GiB, 4,000 transactions of PostgreSQL, a build of this project.
 //
 //	KTEST_PROGRAMS=long go test ./cmd/ktest -v -timeout 40m -run TestMountPrograms
 //

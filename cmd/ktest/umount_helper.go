@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -47,16 +48,16 @@ func umountHelper(name string, args []string) int {
 	if *lazy {
 		flags |= unix.MNT_DETACH
 	}
-	source, dir, err := findMount(what)
+	m, err := findMount(what)
 	if err == nil {
-		err = unix.Unmount(dir, flags)
+		err = unix.Unmount(m.dir, flags)
 	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %s: %v\n", name, what, err)
 		return mountFailed
 	}
-	if !*lazy {
-		awaitServer(source)
+	if !*lazy && !m.alive() {
+		awaitServer(m.source)
 	}
 	return 0
 }
@@ -82,28 +83,57 @@ func openUninterrupted(path string) (int, error) {
 	}
 }
 
-// findMount finds the mount on a directory, or of a source, that is on top.
-func findMount(what string) (source, dir string, err error) {
-	table, err := os.ReadFile("/proc/self/mounts")
+// hostMount is a line of the host's table of mounts.
+type hostMount struct{ source, dir, device string }
+
+// hostMounts reads the table: 36 35 0:98 / DIR OPTIONS... - TYPE SOURCE OPTIONS
+func hostMounts() ([]hostMount, error) {
+	table, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
-		return "", "", err
+		return nil, err
+	}
+	var mounts []hostMount
+	for line := range strings.Lines(string(table)) {
+		here, fs, _ := strings.Cut(line, " - ")
+		h, f := strings.Fields(here), strings.Fields(fs)
+		if len(h) >= 5 && len(f) >= 2 {
+			mounts = append(mounts, hostMount{source: unescapeMount(f[1]), dir: unescapeMount(h[4]), device: h[2]})
+		}
+	}
+	return mounts, nil
+}
+
+// findMount finds the mount on a directory, or of a source, that is on top.
+func findMount(what string) (found hostMount, err error) {
+	mounts, err := hostMounts()
+	if err != nil {
+		return found, err
 	}
 	abs := what
 	if err := absolute(&abs); err != nil {
-		return "", "", err
+		return found, err
 	}
 	err = errors.New("not mounted")
-	for line := range strings.Lines(string(table)) {
-		f := strings.Fields(line)
-		if len(f) < 2 {
-			continue
-		}
-		from, at := unescapeMount(f[0]), unescapeMount(f[1])
-		if at == abs || from == what {
-			source, dir, err = from, at, nil
+	for _, m := range mounts {
+		if m.dir == abs || m.source == what {
+			found, err = m, nil
 		}
 	}
-	return source, dir, err
+	return found, err
+}
+
+// alive tells whether the file system of a mount that was unmounted still is mounted elsewhere: as a bind mount, or in another namespace,
+// as far as the host tells.
+func (m hostMount) alive() bool {
+	mounts, err := hostMounts()
+	if err != nil {
+		return true
+	}
+	_, minor, _ := strings.Cut(m.device, ":")
+	if _, err := os.Stat("/sys/fs/fuse/connections/" + minor); err == nil {
+		return true
+	}
+	return slices.ContainsFunc(mounts, func(other hostMount) bool { return other.device == m.device })
 }
 
 // unescapeMount undoes the octal escapes of the host's table.
