@@ -853,7 +853,10 @@ type dataFops struct{ vfs.BaseFileOperations }
 var fileOps vfs.FileOperations = dataFops{}
 
 //kernel:none member of btrfs_file_operations
-func (dataFops) Open(inode *vfs.Inode, file *vfs.File) error { return nil }
+func (dataFops) Open(inode *vfs.Inode, file *vfs.File) error {
+	file.Mode |= vfs.FMODE_NOWAIT
+	return nil
+}
 
 // Release starts writing a file that was truncated to nothing and written anew:
 // who replaces contents that way hopes not to lose both.
@@ -903,8 +906,15 @@ func (dataFops) WriteIter(iocb *vfs.Kiocb, iter *mm.IovIter) (int, error) {
 	if fsInfo.fsState.Test(BTRFS_FS_STATE_ERROR) {
 		return 0, unix.EROFS
 	}
-	inode.IMutex.Lock()
+	if iocb.Flags&vfs.IOCB_NOWAIT == 0 {
+		inode.IMutex.Lock()
+	} else if !inode.IMutex.TryLock() {
+		return 0, unix.EAGAIN
+	}
 	n, err := iocb.GenericWriteChecks(iter)
+	if err == nil && n > 0 && iocb.Flags&vfs.IOCB_NOWAIT != 0 {
+		err = inode.checkNowait(uint64(iocb.Pos), uint64(n))
+	}
 	if err != nil || n == 0 {
 		inode.IMutex.Unlock()
 		return 0, err
@@ -937,6 +947,41 @@ func (dataFops) WriteIter(iocb *vfs.Kiocb, iter *mm.IovIter) (int, error) {
 		return iocb.GenericWriteSync(written)
 	}
 	return 0, err
+}
+
+// checkNowait tells whether a direct write can begin at once: nobody has to make room
+// in the page cache or finish a write first, the file ends where it begins or later, and
+// all of it goes in place, so that no space has to be found. EAGAIN otherwise. What it
+// needs of the trees it reads, and for that it may wait.
+//
+//kernel:none the IOCB_NOWAIT half of btrfs_write_check and of what btrfs_dio_iomap_begin asks
+func (inode *Inode) checkNowait(pos, count uint64) error {
+	var page [1]*mm.Page
+	if mm.FindGetPages(inode.Mapping, pos>>pageShift, page[:]) > 0 {
+		index := page[0].Index
+		page[0].Put()
+		if index <= (pos+count-1)>>pageShift {
+			return unix.EAGAIN
+		}
+	}
+	if ordered := inode.LookupOrderedRange(pos, count); ordered != nil {
+		ordered.PutOrderedExtent()
+		return unix.EAGAIN
+	}
+	if pos > uint64(inode.ISize()) || inode.flags.Load()&(disk.BTRFS_INODE_NODATACOW|disk.BTRFS_INODE_PREALLOC) == 0 {
+		return unix.EAGAIN
+	}
+	for end := pos + count; pos < end; {
+		n, err := inode.canNocowExtent(pos, end-pos)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return unix.EAGAIN
+		}
+		pos += n
+	}
+	return nil
 }
 
 // expandTo makes the file a hole up to the block of pos, if it ends before that.

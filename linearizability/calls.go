@@ -62,6 +62,18 @@ func (c *Client) Pwrite(fd int, buf []byte, pos int64) (int, error) {
 	return n, err
 }
 
+// Pwritev2 is Process.Pwritev2.
+func (c *Client) Pwritev2(fd int, bufs [][]byte, pos int64, flags int) (int, error) {
+	if c.rec == nil || len(bufs) != 1 || pos < 0 || flags&unix.RWF_APPEND != 0 || c.file(fd).flags&unix.O_APPEND != 0 {
+		c.unrecorded("writes of several buffers, at the position or the end")
+		return c.Process.Pwritev2(fd, bufs, pos, flags)
+	}
+	start := c.begin()
+	n, err := c.Process.Pwritev2(fd, bufs, pos, flags)
+	c.transfer(Write, start, fd, bufs[0], n, pos, err)
+	return n, err
+}
+
 // Read is Process.Read.
 func (c *Client) Read(fd int, buf []byte) (int, error) {
 	return c.atPos(Read, fd, buf, func() (int, error) { return c.Process.Read(fd, buf) })

@@ -16,6 +16,7 @@ const (
 	FMODE_PWRITE
 	FMODE_PATH        // O_PATH: only a name
 	FMODE_ATOMIC_POS  // reads and writes at the position take posLock
+	FMODE_NOWAIT      // knows IOCB_NOWAIT; a file system's Open sets it
 	FMODE_CAN_ODIRECT // O_DIRECT is allowed: set for regular files, a file system's Open may clear it
 	fmodeWriter       // holds write access to the mount
 	fmodeOpened       // Release is due

@@ -50,6 +50,7 @@ type buffers struct {
 	vec  [][]byte
 	as   *mm.MmStruct
 	segs []mm.UserSeg
+	iocb int // IOCB_* of this call alone
 }
 
 // rw is a read or write of some memory at pos; it returns the position behind it.
@@ -66,6 +67,7 @@ func (file *File) rw(write bool, b buffers, pos int64) (int, int64, error) {
 	v := file.Path.Mnt.Sb.V
 	iocb := v.kiocbs.Get()
 	iocb.initIocb(file, pos)
+	iocb.Flags |= b.iocb
 	switch {
 	case b.as != nil:
 		iocb.iter.InitUser(b.as, b.segs)
@@ -212,6 +214,34 @@ func (p *Process) Preadv(fd int, bufs [][]byte, pos int64) (int, error) {
 //kernel:fs/read_write.c do_pwritev
 func (p *Process) Pwritev(fd int, bufs [][]byte, pos int64) (int, error) {
 	return p.at(fd, true, buffers{vec: some(bufs)}, pos)
+}
+
+// Pwritev2 is Pwritev with flags RWF_* for this one call; pos -1 is the file position. EAGAIN with RWF_NOWAIT: it would have
+// to wait.
+//
+//kernel:fs/read_write.c do_pwritev
+func (p *Process) Pwritev2(fd int, bufs [][]byte, pos int64, flags int) (int, error) {
+	b := buffers{vec: some(bufs)}
+	for _, f := range []struct{ rwf, iocb int }{{unix.RWF_NOWAIT, IOCB_NOWAIT}, {unix.RWF_DSYNC, IOCB_DSYNC},
+		{unix.RWF_SYNC, IOCB_DSYNC | IOCB_SYNC}, {unix.RWF_APPEND, IOCB_APPEND}, {unix.RWF_HIPRI, 0}} {
+		if flags&f.rwf != 0 {
+			flags &^= f.rwf
+			b.iocb |= f.iocb
+		}
+	}
+	file := p.fdget(fd)
+	if file == nil {
+		return -1, unix.EBADF
+	}
+	able := b.iocb&IOCB_NOWAIT == 0 || file.Mode&FMODE_NOWAIT != 0
+	file.fput()
+	switch {
+	case flags != 0 || !able:
+		return -1, unix.EOPNOTSUPP
+	case pos == -1:
+		return p.atPos(fd, true, b)
+	}
+	return p.at(fd, true, b, pos)
 }
 
 // some makes the empty vector different from none.

@@ -208,6 +208,9 @@ func errnoOf(err error) error {
 
 func (f hostFile) Pread(p []byte, off int64) (int, error)  { return unix.Pread(f.fd(), p, off) }
 func (f hostFile) Pwrite(p []byte, off int64) (int, error) { return unix.Pwrite(f.fd(), p, off) }
+func (f hostFile) PwriteNowait(p []byte, off int64) (int, error) {
+	return unix.Pwritev2(f.fd(), [][]byte{p}, off, unix.RWF_NOWAIT)
+}
 func (f hostFile) Seek(off int64, whence int) (int64, error) {
 	return unix.Seek(f.fd(), off, whence)
 }

@@ -210,6 +210,9 @@ func (h *vfsFile) Close() error {
 
 func (h *vfsFile) Pread(p []byte, off int64) (int, error)  { return h.fs.p.Pread(h.fd, p, off) }
 func (h *vfsFile) Pwrite(p []byte, off int64) (int, error) { return h.fs.p.Pwrite(h.fd, p, off) }
+func (h *vfsFile) PwriteNowait(p []byte, off int64) (int, error) {
+	return h.fs.p.Pwritev2(h.fd, [][]byte{p}, off, unix.RWF_NOWAIT)
+}
 func (h *vfsFile) Seek(off int64, whence int) (int64, error) {
 	return h.fs.p.Lseek(h.fd, off, whence)
 }

@@ -120,6 +120,17 @@ func (r *rwOptions) walk(x *xfsIO, f func(off int64, n int64) (int64, error)) (t
 	return total, ops, nil
 }
 
+// nowait is a handle's write with RWF_NOWAIT.
+func nowait(h Handle) (write func(p []byte, off int64) (int, error), ok bool) {
+	n, ok := h.(interface {
+		PwriteNowait(p []byte, off int64) (int, error)
+	})
+	if !ok {
+		return nil, false
+	}
+	return n.PwriteNowait, true
+}
+
 func xfsPwrite(x *xfsIO, args []string) {
 	opts, operands, ok := x.options(args, "b:BCdDf:Fi:NqRs:OS:uV:wWZ:A")
 	if !ok {
@@ -130,6 +141,7 @@ func xfsPwrite(x *xfsIO, args []string) {
 		return
 	}
 	pattern, skip := byte(0xcd), int64(0)
+	write := x.file.h.Pwrite
 	var infile Handle
 	for _, o := range opts {
 		switch o.c {
@@ -145,9 +157,14 @@ func xfsPwrite(x *xfsIO, args []string) {
 				x.complain("non-numeric skip -- %s", o.value)
 				return
 			}
-		case 'N', 'A':
+		case 'N':
+			if write, ok = nowait(x.file.h); !ok {
+				x.perror("pwrite", unix.EOPNOTSUPP)
+				return
+			}
+		case 'A':
 			if _, ok := x.file.h.(hostFile); !ok && x.c.p.s.strict {
-				x.c.p.s.Notrun("xfs_io pwrite -" + string(o.c) + " is not built in")
+				x.c.p.s.Notrun("xfs_io pwrite -A is not built in")
 				return
 			}
 		}
@@ -180,11 +197,7 @@ func xfsPwrite(x *xfsIO, args []string) {
 			}
 			p = p[:m]
 		}
-		if h, ok := x.file.h.(hostFile); ok && has(opts, 'N') {
-			m, err := unix.Pwritev2(h.fd(), [][]byte{p}, off, unix.RWF_NOWAIT)
-			return int64(m), err
-		}
-		m, err := x.file.h.Pwrite(p, off)
+		m, err := write(p, off)
 		return int64(m), err
 	})
 	if err != nil {
