@@ -15,6 +15,7 @@ type LoopOptions struct {
 	ReadOnly  bool
 	Direct    bool // O_DIRECT on the file: the host caches nothing
 	Exclusive bool // refuse (EBUSY) if another process has the file open this way
+	Volatile  bool // the file need not survive a crash of the host: a flush orders writes, and no more
 }
 
 // Loop is a device over a file or block device of the host.
@@ -30,6 +31,7 @@ type Loop struct {
 	size     uint64
 	readOnly bool
 	direct   bool
+	volatile bool
 	queue    queue
 	closed   kernel.AtomicBool
 	batches  kernel.Pool[loopBatch]
@@ -85,7 +87,7 @@ func OpenLoop(k *kernel.Kernel, path string, o LoopOptions) (*Loop, error) {
 		unix.Close(fd)
 		return nil, err
 	}
-	l := &Loop{k: k, name: path, fd: fd, size: uint64(end) &^ (SectorSize - 1), readOnly: o.ReadOnly, direct: o.Direct}
+	l := &Loop{k: k, name: path, fd: fd, size: uint64(end) &^ (SectorSize - 1), readOnly: o.ReadOnly, direct: o.Direct, volatile: o.Volatile}
 	l.batches.Init(k)
 	l.queue.init(k, "loop", loopThreads, l.serve)
 	return l, nil
@@ -287,6 +289,9 @@ func (l *Loop) perform(b *Bio) error {
 // flush makes what has been written durable on the host.
 func (l *Loop) flush() error {
 	if l.readOnly {
+		return nil
+	}
+	if l.volatile {
 		return nil
 	}
 	err := unix.Fdatasync(l.fd)

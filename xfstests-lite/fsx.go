@@ -175,9 +175,7 @@ func helperFsx(c *call) int {
 		f.report(seed)
 		return 110
 	}
-	if !f.quiet {
-		c.printf("All %d operations completed A-OK!\n", f.done)
-	}
+	c.printf("All %d operations completed A-OK!\n", f.done)
 	return 0
 }
 

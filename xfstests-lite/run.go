@@ -173,7 +173,7 @@ func (r *caseRun) run() error {
 		if err := sparseFile(file, r.o.Size); err != nil {
 			return setupError{err}
 		}
-		if err := r.m.AddLoop(d.name, file, blockdev.LoopOptions{}); err != nil {
+		if err := r.m.AddLoop(d.name, file, blockdev.LoopOptions{Volatile: true}); err != nil {
 			return setupError{err}
 		}
 	}
