@@ -4,7 +4,6 @@ package xfstests
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -144,44 +143,6 @@ func TestTimeoutAndInterrupt(t *testing.T) {
 	if _, err := Run(ctx, tree, c, RunOptions{Kind: Btrfs, Size: 256 << 20}); err == nil {
 		t.Error("an interrupted run is no error")
 	}
-}
-
-// TestUpstream runs cases of the checkout in $KTEST_FSTESTS on our btrfs. They pass or say why they cannot run.
-func TestUpstream(t *testing.T) {
-	dir := os.Getenv("KTEST_FSTESTS")
-	if dir == "" {
-		t.Skip("KTEST_FSTESTS names no checkout")
-	}
-	tree, err := Checkout(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	names := strings.Fields(os.Getenv("KTEST_FSTESTS_CASES"))
-	mustPass := len(names) == 0
-	if mustPass {
-		names = strings.Fields(`generic/008 generic/009 generic/032 generic/033 generic/034 generic/039 generic/040 generic/056 generic/057 generic/059 generic/065 generic/071
-			generic/073 generic/090 generic/092 generic/096 generic/098 generic/104 generic/213 generic/255 generic/308 generic/315 generic/316 generic/321 generic/322 generic/335 generic/341
-			generic/343 generic/348 generic/376 generic/420 generic/466 generic/473 generic/479 generic/480 generic/481 generic/489 generic/501 generic/502 generic/509 generic/510 generic/512
-			generic/525 generic/526 generic/527 generic/534 generic/535 generic/588 generic/677 generic/679 generic/690 generic/745 generic/779 generic/782 generic/784 btrfs/159`)
-	}
-	cache := NewCache()
-	count := map[Status]int{}
-	for _, name := range names {
-		c, err := tree.Find(name)
-		if err != nil {
-			t.Log(err) // another version of fstests
-			continue
-		}
-		r, err := Run(context.Background(), tree, c, RunOptions{Kind: Btrfs, Cache: cache, Timeout: 2 * time.Minute, External: HasBtrfsCheck()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		count[r.Status]++
-		if r.Status == Fail || mustPass && r.Status != Pass {
-			t.Errorf("%s: %s: %s\n%s", name, r.Status, r.Reason, r.Detail)
-		}
-	}
-	t.Log(fmt.Sprint(count))
 }
 
 // Wrap sees the writes of a case: without it, crash states could not be made.
