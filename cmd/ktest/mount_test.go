@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kbtrfs/blockdev"
+	"kbtrfs/btrfs/oracle"
 	"kbtrfs/kernel"
 )
 
@@ -40,12 +41,8 @@ func needTools(t testing.TB, programs ...string) {
 			missing = p
 		}
 	}
-	switch {
-	case missing == "":
-	case os.Getenv("KTEST_ORACLE") == "require":
-		t.Fatalf("%s is required", missing)
-	default:
-		t.Skipf("needs %s", missing)
+	if missing != "" {
+		oracle.Lack(t, missing+" is missing")
 	}
 }
 

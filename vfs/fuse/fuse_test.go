@@ -14,6 +14,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/posixtest"
 	"golang.org/x/sys/unix"
 
+	"kbtrfs/btrfs/oracle"
 	"kbtrfs/kernel"
 	"kbtrfs/kernel/mm"
 	"kbtrfs/vfs"
@@ -27,10 +28,7 @@ func needFuse(t testing.TB) {
 		f.Close()
 		return
 	}
-	if os.Getenv("KTEST_ORACLE") == "require" {
-		t.Fatalf("FUSE is required: root and /dev/fuse: %v", err)
-	}
-	t.Skip("needs root and /dev/fuse")
+	oracle.Lack(t, "root and /dev/fuse")
 }
 
 // TestMain serves when the test runs its own binary for that: a program that
