@@ -123,6 +123,10 @@ func (l *Loop) Lease(take bool) error {
 		kind = unix.F_WRLCK
 	}
 	_, err := unix.FcntlInt(uintptr(l.fd), unix.F_SETLEASE, kind)
+	if err == nil && take {
+		// The process is told, not the thread that has just run here, which may end.
+		_, err = unix.FcntlInt(uintptr(l.fd), unix.F_SETOWN, unix.Getpid())
+	}
 	return err
 }
 
