@@ -109,27 +109,7 @@ func runMount(ctx context.Context, c *command, args []string) (err error) {
 		}
 		log.on.Store(true)
 	}
-	ended, served := make(chan error, 1), make(chan struct{})
-	go func() {
-		server.Serve()
-		close(served)
-		dev.Lease(true)
-		ended <- v.Shutdown()
-	}()
-	go func() {
-		select {
-		case <-ctx.Done():
-			leave(server, dir)
-		case <-served:
-		}
-	}()
-	select {
-	case err = <-ended:
-	case <-hung(dev, *patience):
-		// What waits for the device can neither go on nor be ended: the programs are let go, and this process ends without it.
-		server.Abort()
-		return fmt.Errorf("%s: the device does not answer for %v; what was not synced is lost", source, *patience)
-	}
+	err = serveMount(ctx, server, v, dev, dir, *patience)
 	release()
 	if err != nil {
 		return fmt.Errorf("%s: %w", source, err)
@@ -145,23 +125,49 @@ func runMount(ctx context.Context, c *command, args []string) (err error) {
 	return err
 }
 
+// serveMount answers the host until the mount has gone and everything is written. When ctx is cancelled it unmounts.
+func serveMount(ctx context.Context, server *fuse.Server, v *vfs.VFS, dev *blockdev.Loop, dir string, patience time.Duration) error {
+	served, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		server.Serve()
+		close(served)
+		dev.Lease(true)
+		ended <- v.Shutdown()
+	}()
+	go func() {
+		select {
+		case <-ctx.Done():
+			leave(server, dir)
+		case <-served:
+		}
+	}()
+	select {
+	case err := <-ended:
+		return err
+	case <-hung(dev, patience):
+		// What waits for the device can neither go on nor be ended: the programs are let go, and this process ends without it.
+		server.Abort()
+		return fmt.Errorf("the device does not answer for %v; what was not synced is lost", patience)
+	}
+}
+
 // hostFlags are the mount flags that the host itself heeds.
 const hostFlags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_DIRSYNC | unix.MS_SYNCHRONOUS
 
-// hung tells when a device has had work for that long and done nothing of it.
+// hung tells when a device has had work for that long and done nothing of it. Time in which this process does not run either does not count.
 func hung(dev *blockdev.Loop, patience time.Duration) <-chan struct{} {
 	tell := make(chan struct{})
 	go func() {
-		last, since := int64(-1), time.Now()
-		for tick := patience / 16; ; time.Sleep(tick) {
-			inflight, done := dev.Progress()
-			if now := time.Now(); inflight == 0 || done != last {
-				last, since = done, now
-			} else if now.Sub(since) >= patience {
-				close(tell)
-				return
+		const ticks = 16
+		last := int64(-1)
+		for idle := 0; idle < ticks; time.Sleep(patience / ticks) {
+			if inflight, done := dev.Progress(); inflight == 0 || done != last {
+				idle, last = 0, done
+			} else {
+				idle++
 			}
 		}
+		close(tell)
 	}()
 	return tell
 }
