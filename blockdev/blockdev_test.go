@@ -281,6 +281,43 @@ func TestOverlay(t *testing.T) {
 }
 
 // TestLoopOpen: what may not be opened, and the lock.
+// TestNextData: what NextData skips is zeros, and it does skip: of a device with a
+// few writes, over a snapshot or not, only what lies near them is left.
+func TestNextData(t *testing.T) {
+	const size = 3<<30 + 4096
+	k := kernel.New(kernel.Options{})
+	rnd := rand.New(rand.NewPCG(1, 2))
+	var dev interface {
+		Device
+		NextData(off uint64) uint64
+		Freeze() *Snapshot
+	} = NewMem(k, size)
+	for round := range 4 {
+		written := map[uint64]bool{}
+		for range 5 {
+			off := rnd.Uint64N(size/4096) * 4096
+			written[off] = true
+			if err := WriteAt(k, dev, bytes.Repeat([]byte{1}, 4096), int64(off)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 2 {
+			pieces := 0
+			for off := dev.NextData(0); off < size; off = dev.NextData(off + 4096) {
+				pieces++
+				delete(written, off)
+			}
+			if len(written) != 0 || pieces > (round+1)*5*(1<<(memShift-12)) {
+				t.Fatalf("round %d: skipped %v, or too little: %d blocks", round, written, pieces)
+			}
+			if off := dev.NextData(size - 1); off < size-1 || off > size {
+				t.Fatalf("from the end on: %d", off)
+			}
+			dev = NewOverlay(k, dev.Freeze())
+		}
+	}
+}
+
 func TestLoopOpen(t *testing.T) {
 	real(t, func(k *kernel.Kernel) {
 		dir := t.TempDir()

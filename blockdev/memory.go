@@ -73,6 +73,10 @@ func (m *memory) drain() {
 // not counted.
 func (m *memory) MemoryUsed() int64 { return int64(m.store.granules()) << m.store.shift }
 
+// NextData returns the first byte from off on that may be other than zero, the
+// device's size if there is none: lseek(SEEK_DATA) for those who copy a device.
+func (m *memory) NextData(off uint64) uint64 { return m.store.nextData(off) }
+
 // Mem is a device in memory. It takes memory where it has been written, in
 // pieces of 64 KiB.
 type Mem struct{ memory }
@@ -138,8 +142,17 @@ func (s *Snapshot) Size() uint64 { return s.size }
 
 // ReadImage reads len(p) bytes at byte off.
 func (s *Snapshot) ReadImage(p []byte, off int64) {
-	view := store{size: s.size, shift: s.shift, base: s.base, tree: s.tree}
+	view := s.view()
 	view.read(p, uint64(off))
+}
+
+func (s *Snapshot) view() store {
+	return store{size: s.size, shift: s.shift, base: s.base, tree: s.tree}
+}
+
+func (s *Snapshot) nextData(off uint64) uint64 {
+	view := s.view()
+	return view.nextData(off)
 }
 
 // Overlay is a device over an immutable image: reads fall through to the image

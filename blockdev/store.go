@@ -212,6 +212,32 @@ func (s *store) discard(off, n uint64) {
 	})
 }
 
+// nextData returns the first byte from off on that need not be zero, size if
+// there is none. Of a base that is no Snapshot nothing is known.
+func (s *store) nextData(off uint64) uint64 {
+	const leafSpan, branchSpan = leafSlots, leafSlots * branchSlots // in granules
+	end := s.size
+	if s.base != nil && off < s.base.Size() {
+		end = off
+		if below, ok := s.base.(*Snapshot); ok {
+			end = min(s.size, below.nextData(off))
+		}
+	}
+	for n := off >> s.shift; n<<s.shift < end; {
+		switch b := s.tree[n/branchSpan].Load(); {
+		case b == nil:
+			n = (n/branchSpan + 1) * branchSpan
+		case b[n/leafSpan%branchSlots].Load() == nil:
+			n = (n/leafSpan + 1) * leafSpan
+		case b[n/leafSpan%branchSlots].Load()[n%leafSlots].Load() == nil:
+			n++
+		default:
+			return max(off, n<<s.shift)
+		}
+	}
+	return end
+}
+
 // granules is the number of granules that exist.
 func (s *store) granules() int {
 	s.lock.Lock()

@@ -385,7 +385,13 @@ func (m *Machine) save(d *device, file string) error {
 	defer f.Close()
 	buf := make([]byte, 1<<20)
 	size := int64(d.dev.Size())
+	sparse, _ := d.dev.(interface{ NextData(off uint64) uint64 })
 	for off := int64(0); off < size; off += int64(len(buf)) {
+		if sparse != nil {
+			if off = int64(sparse.NextData(uint64(off))); off == size {
+				break
+			}
+		}
 		p := buf[:min(int64(len(buf)), size-off)]
 		if err := blockdev.ReadAt(m.K, d.dev, p, off); err != nil {
 			return err
