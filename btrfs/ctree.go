@@ -181,7 +181,6 @@ type MountOptions struct {
 	ThreadPoolSize      int
 	UserSubvolRmAllowed bool
 	AutoDefrag          bool
-	SkipBalance         bool // an interrupted balance stays paused
 	Subvol              string
 	SubvolID            uint64
 }

@@ -276,6 +276,7 @@ func (inode *Inode) defragOneRange(start, length uint64) error {
 		}
 		bytes := min(length, uint64(inode.ISize())-start)
 		inode.dirtyPages(pages, int64(start), int(bytes), false, &cached)
+		inode.ioTree.SetExtentBits(start, start+length-1, EXTENT_DEFRAG)
 		if locked {
 			inode.ioTree.UnlockExtentCached(lockStart, lockEnd, &cached)
 		}

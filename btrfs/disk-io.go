@@ -64,7 +64,6 @@ const (
 	BTRFS_FS_CLOSING_START
 	BTRFS_FS_CLOSING_DONE
 	BTRFS_FS_UPDATE_UUID_TREE_GEN // the uuid tree is as new as the file system
-	BTRFS_FS_BALANCE_RUNNING      // not only there, but moving chunks
 )
 
 // What this code can handle of the feature bits.
@@ -937,10 +936,6 @@ func (fsInfo *FsInfo) openCtree() (err error) {
 		fsInfo.warn("failed to read fs tree: %d", err)
 		return err
 	}
-	if err := fsInfo.recoverBalance(); err != nil {
-		fsInfo.err("failed to recover balance: %d", err)
-		return err
-	}
 	fsInfo.cleanerKthread = k.KthreadRun("btrfs-cleaner", fsInfo.cleaner)
 	fsInfo.transactionKthread = k.KthreadRun("btrfs-transaction", fsInfo.transaction)
 	if !options.ReadOnly {
@@ -965,11 +960,7 @@ func (fsInfo *FsInfo) startPreRwMount() error {
 	if err := fsInfo.findOrphanRoots(); err != nil {
 		return err
 	}
-	if err := fsInfo.markQgroupsInconsistent(); err != nil {
-		return err
-	}
-	fsInfo.resumeBalanceAsync()
-	return nil
+	return fsInfo.markQgroupsInconsistent()
 }
 
 // Threads.
@@ -1218,8 +1209,6 @@ func (fsInfo *FsInfo) CommitSuper() error {
 //kernel:fs/btrfs/disk-io.c close_ctree
 func (fsInfo *FsInfo) CloseCtree() error {
 	fsInfo.fsFlags.Set(BTRFS_FS_CLOSING_START)
-	fsInfo.PauseBalance() // ENOTCONN: none runs
-	fsInfo.joinBalanceKthread()
 	fsInfo.waitDefragInodes()
 	fsInfo.cleanupDefragInodes()
 	fsInfo.delallocWorkers.Flush()

@@ -10,9 +10,9 @@ import (
 
 // Bits of an extent state.
 //
-// The low group is state that stays in the tree; EXTENT_DO_ACCOUNTING and
-// EXTENT_FIRST_DELALLOC are never stored: they travel through set and clear to
-// the hooks (EXTENT_CTLBITS).
+// The low group is state that stays in the tree; EXTENT_DO_ACCOUNTING,
+// EXTENT_FIRST_DELALLOC and EXTENT_ADD_INODE_BYTES are never stored: they travel
+// through set and clear to the hooks (EXTENT_CTLBITS).
 const (
 	EXTENT_DIRTY uint32 = 1 << iota
 	EXTENT_WRITEBACK
@@ -26,9 +26,10 @@ const (
 	EXTENT_DO_ACCOUNTING
 	EXTENT_FIRST_DELALLOC
 	EXTENT_NORESERVE
+	EXTENT_ADD_INODE_BYTES // with EXTENT_DELALLOC_NEW: the bytes are on disk now
 
 	EXTENT_IOBITS  = EXTENT_LOCKED | EXTENT_WRITEBACK
-	EXTENT_CTLBITS = EXTENT_DO_ACCOUNTING | EXTENT_FIRST_DELALLOC
+	EXTENT_CTLBITS = EXTENT_DO_ACCOUNTING | EXTENT_FIRST_DELALLOC | EXTENT_ADD_INODE_BYTES
 )
 
 const noOffset = ^uint64(0)
@@ -370,8 +371,8 @@ func (tree *ExtentIOTree) find(start uint64, cached **ExtentState) *ExtentState 
 //
 //kernel:fs/btrfs/extent-io-tree.c __clear_extent_bit
 func (tree *ExtentIOTree) ClearExtentBit(start, end uint64, bits uint32, delete bool, cached **ExtentState) {
-	if bits&EXTENT_DELALLOC != 0 {
-		bits |= EXTENT_NORESERVE
+	if bits&EXTENT_DELALLOC != 0 { // what says how it is delalloc goes with it
+		bits |= EXTENT_NORESERVE | EXTENT_DEFRAG
 	}
 	if bits&EXTENT_DO_ACCOUNTING != 0 { // the data are gone
 		bits |= EXTENT_DELALLOC_NEW

@@ -124,7 +124,7 @@ func TestExtentIOTreeModel(t *testing.T) {
 				tree.ClearExtentBit(start, end, bits, del, &cached)
 				for i := start; i <= end; i++ {
 					if bits&EXTENT_DELALLOC != 0 {
-						model[i] &^= EXTENT_NORESERVE
+						model[i] &^= EXTENT_NORESERVE | EXTENT_DEFRAG
 					}
 					model[i] &^= bits
 					if del {

@@ -465,14 +465,21 @@ func (inode *Inode) runDelallocNocow(lockedPage *mm.Page, start, end uint64, for
 //kernel:fs/btrfs/inode.c btrfs_run_delalloc_range
 func (inode *Inode) runDelallocRange(lockedPage *mm.Page, start, end uint64) (pageStarted bool, nrWritten int64, err error) {
 	switch {
-	case inode.flags.Load()&disk.BTRFS_INODE_NODATACOW != 0:
-		return inode.runDelallocNocow(lockedPage, start, end, true)
-	case inode.flags.Load()&disk.BTRFS_INODE_PREALLOC != 0:
-		return inode.runDelallocNocow(lockedPage, start, end, false)
+	case inode.shouldNocow(start, end):
+		return inode.runDelallocNocow(lockedPage, start, end, inode.flags.Load()&disk.BTRFS_INODE_NODATACOW != 0)
 	case inode.needCompress():
 		return true, inode.cowFileRangeAsync(lockedPage, start, end), nil
 	}
 	return inode.cowFileRange(lockedPage, start, end)
+}
+
+// shouldNocow: data may go where extents of the file are. What defragmentation
+// made dirty is to get a new place.
+//
+//kernel:fs/btrfs/inode.c should_nocow
+func (inode *Inode) shouldNocow(start, end uint64) bool {
+	return inode.flags.Load()&(disk.BTRFS_INODE_NODATACOW|disk.BTRFS_INODE_PREALLOC) != 0 &&
+		!inode.ioTree.TestRangeBit(start, end, EXTENT_DEFRAG, false, nil)
 }
 
 // SplitExtentHook: a delalloc state becomes two.
@@ -578,6 +585,9 @@ func (inode *Inode) ClearBitHook(state *ExtentState, bits uint32) uint32 {
 	if bits&state.state&EXTENT_DELALLOC_NEW != 0 {
 		inode.ILock.Lock()
 		inode.newDelallocBytes -= state.end + 1 - state.start
+		if bits&EXTENT_ADD_INODE_BYTES != 0 { // stat counts them once, before and after
+			inode.AddBytes(int64(state.end + 1 - state.start))
+		}
 		inode.ILock.Unlock()
 	}
 	if state.state&EXTENT_DELALLOC == 0 || bits&EXTENT_DELALLOC == 0 {
@@ -826,10 +836,22 @@ func (inode *Inode) insertReservedFileExtent(trans *TransHandle, filePos uint64,
 	root.fsInfo.MarkBufferDirty(leaf)
 	path.Release()
 
-	// In one step: a file that is overwritten never looks empty.
-	inode.AddBytes(int64(fi.NumBytes) - bytesFound)
+	inode.updateInodeBytes(filePos, int64(fi.NumBytes), bytesFound)
 	ins := disk.Key{Objectid: fi.DiskBytenr, Type: disk.BTRFS_EXTENT_ITEM_KEY, Offset: fi.DiskNumBytes}
 	return trans.AllocReservedFileExtent(root, inode.location.Objectid, filePos, &ins)
+}
+
+// updateInodeBytes: the added bytes from filePos on have an extent now, where
+// there had been removed bytes. What stat has counted as new delalloc becomes
+// bytes on disk in the same moment; the rest changes in one step, so that a file
+// that is overwritten never looks empty. The range is locked if it may be delalloc.
+//
+//kernel:fs/btrfs/inode.c btrfs_update_inode_bytes
+func (inode *Inode) updateInodeBytes(filePos uint64, added, removed int64) {
+	start, end := filePos, filePos+uint64(added)-1
+	moved := int64(inode.ioTree.CountRangeBits(&start, end, noOffset, EXTENT_DELALLOC_NEW, false))
+	inode.ioTree.ClearExtentBit(filePos, end, EXTENT_DELALLOC_NEW|EXTENT_ADD_INODE_BYTES, false, nil)
+	inode.AddBytes(added - removed - moved)
 }
 
 // addPendingCsums puts the sums of a finished ordered extent into the csum tree.

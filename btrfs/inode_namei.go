@@ -1567,10 +1567,10 @@ func (inode *Inode) getattr(stat *vfs.Kstat) error {
 	}
 	blocksize := int64(inode.root.fsInfo.sectorsize)
 	inode.ILock.Lock()
-	delalloc := int64(inode.newDelallocBytes)
+	delalloc, bytes := int64(inode.newDelallocBytes), inode.Bytes()
 	inode.ILock.Unlock()
 	roundUp := func(n int64) int64 { return (n + blocksize - 1) &^ (blocksize - 1) }
-	stat.Blocks = (roundUp(inode.Bytes()) + roundUp(delalloc)) >> 9
+	stat.Blocks = (roundUp(bytes) + roundUp(delalloc)) >> 9
 	stat.Blksize = blocksize
 	return nil
 }

@@ -60,8 +60,6 @@ func parseOptions(v *vfs.VFS, data string, o *MountOptions) error {
 			o.AutoDefrag = true
 		case "noautodefrag":
 			o.AutoDefrag = false
-		case "skip_balance":
-			o.SkipBalance = true
 		case "user_subvol_rm_allowed":
 			o.UserSubvolRmAllowed = true
 		case "datasum":
@@ -390,8 +388,6 @@ func (superOps) EvictInode(inode *vfs.Inode) { I(inode).evictInode() }
 //
 //kernel:fs/btrfs/super.c btrfs_remount_ro
 func (fsInfo *FsInfo) remountReadOnly() error {
-	fsInfo.PauseBalance() // ENOTCONN: none runs
-	fsInfo.joinBalanceKthread()
 	fsInfo.fsState.Set(BTRFS_FS_STATE_RO)
 	fsInfo.drainAsyncDelalloc()
 	fsInfo.WaitOrderedRoots(-1)
@@ -557,7 +553,7 @@ func (superOps) ShowOptions(root *vfs.Dentry) string {
 		name string
 	}{
 		{o.NoDataCow, "nodatacow"}, {o.NoDataSum && !o.NoDataCow, "nodatasum"}, {o.NoBarrier, "nobarrier"},
-		{o.Discard, "discard"}, {o.FlushOnCommit, "flushoncommit"}, {true, "space_cache=v2"}, {o.SkipBalance, "skip_balance"},
+		{o.Discard, "discard"}, {o.FlushOnCommit, "flushoncommit"}, {true, "space_cache=v2"},
 	} {
 		if f.on {
 			fmt.Fprintf(&b, ",%s", f.name)
