@@ -211,10 +211,7 @@ func (d *DFS) known(s *Scheduler) bool {
 			return true
 		}
 	}
-	// Most runs have spent all; of their places it is enough to know some.
-	if d.spent < d.Bound || h%8 == 0 {
-		d.seen[with+uint64(d.spent)] = struct{}{}
-	}
+	d.seen[with+uint64(d.spent)] = struct{}{}
 	return false
 }
 
