@@ -126,7 +126,7 @@ func Explore(ctx context.Context, log *Log, o Options) Report {
 		for _, what := range x.durable.Unknown {
 			x.report.Unknown = append(x.report.Unknown, log.Name+": "+what)
 		}
-		if len(log.History.Incomplete) > 0 {
+		if len(log.History.Incomplete)+len(log.History.Subvols) > 0 {
 			x.durable = nil // what the calls did is not known; that each state mounts and is clean is judged
 		}
 	}

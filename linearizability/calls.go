@@ -3,8 +3,6 @@
 package linearizability
 
 import (
-	"fmt"
-
 	"golang.org/x/sys/unix"
 
 	"kbtrfs/vfs"
@@ -115,7 +113,9 @@ func (c *Client) Truncate(name string, length int64) error {
 	p := c.path(unix.AT_FDCWD, name)
 	start := c.begin()
 	err = c.Process.Ftruncate(fd, length)
-	c.note(Call{Start: start, Kind: Truncate, Ino: p.fs | st.Ino, Len: length}, err)
+	if below, _ := c.rec.outside(p.path); !below {
+		c.note(Call{Start: start, Kind: Truncate, Ino: p.fs | st.Ino, Len: length}, err)
+	}
 	return err
 }
 
@@ -234,25 +234,4 @@ func (c *Client) CopyFileRange(fdIn int, posIn *int64, fdOut int, posOut *int64,
 // clobber notes a write of something that is not known here.
 func (c *Client) clobber(start uint64, fd int, off, n int64) {
 	c.note(Call{Start: start, Kind: Clobber, Ino: c.file(fd).ino, Off: off, Len: n}, nil)
-}
-
-// Ioctl is Process.Ioctl.
-func (c *Client) Ioctl(fd int, cmd uint, arg any) error {
-	start := c.begin()
-	err := c.Process.Ioctl(fd, cmd, arg)
-	if c.rec == nil || err != nil {
-		return err
-	}
-	switch cmd {
-	case vfs.FS_IOC_FIEMAP, vfs.FS_IOC_GETFLAGS, vfs.FS_IOC_SETFLAGS, vfs.FIGETBSZ, vfs.FIONREAD, vfs.FIDEDUPERANGE:
-	case vfs.FICLONERANGE:
-		if r, ok := arg.(*vfs.FileCloneRange); ok && r.SrcLength > 0 {
-			c.clobber(start, fd, int64(r.DestOffset), int64(r.SrcLength))
-			break
-		}
-		fallthrough
-	default:
-		c.rec.missing(fmt.Sprintf("ioctl %#x", cmd))
-	}
-	return err
 }

@@ -6,8 +6,6 @@ import (
 	"encoding/binary"
 
 	"golang.org/x/sys/unix"
-
-	"kbtrfs/kernel/mm"
 )
 
 // Mapped memory. Loads and stores of shared mappings are accesses to the pages of
@@ -92,22 +90,26 @@ func (c *Client) Store(addr uint64, data []byte) error {
 	return err
 }
 
+// mapped finds the mapping that holds a range.
+func (c *Client) mapped(addr, length uint64) (in mapping, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range c.maps {
+		if m.addr <= addr && addr+length <= m.addr+m.length {
+			in, ok = m, true
+		}
+	}
+	return in, ok
+}
+
 // access notes a load or store. With cells, one of the 8 bytes that stand for a
 // cell is one of the cell.
 func (c *Client) access(kind Kind, start, addr uint64, b []byte, err error) {
-	c.mu.Lock()
-	var in *mapping
-	for i := range c.maps {
-		if m := &c.maps[i]; m.addr <= addr && addr+uint64(len(b)) <= m.addr+m.length {
-			in = m
-		}
-	}
-	if in == nil {
-		c.mu.Unlock()
+	in, ok := c.mapped(addr, uint64(len(b)))
+	if !ok {
 		return
 	}
 	call := Call{Start: start, Kind: kind, Ino: in.ino, Off: in.off + int64(addr-in.addr), Len: int64(len(b)), N: int64(len(b))}
-	c.mu.Unlock()
 	if cell := int64(c.rec.Cell); cell > 0 && len(b) == 8 && call.Off%cell == 0 {
 		call.Len, call.N = cell, cell
 		call.Vals = []uint64{binary.LittleEndian.Uint64(b)}
@@ -115,43 +117,4 @@ func (c *Client) access(kind Kind, start, addr uint64, b []byte, err error) {
 		c.contents(&call, b)
 	}
 	c.note(call, err)
-}
-
-// The calls that move data between a file and mapped memory, and those that move
-// it between files, are not recorded.
-
-func (c *Client) unrecorded(what string) {
-	if c.rec != nil {
-		c.rec.missing(what)
-	}
-}
-
-// ReadUser is Process.ReadUser.
-func (c *Client) ReadUser(fd int, segs ...mm.UserSeg) (int, error) {
-	c.unrecorded("reads into mapped memory")
-	return c.Process.ReadUser(fd, segs...)
-}
-
-// WriteUser is Process.WriteUser.
-func (c *Client) WriteUser(fd int, segs ...mm.UserSeg) (int, error) {
-	c.unrecorded("writes from mapped memory")
-	return c.Process.WriteUser(fd, segs...)
-}
-
-// PreadUser is Process.PreadUser.
-func (c *Client) PreadUser(fd int, pos int64, segs ...mm.UserSeg) (int, error) {
-	c.unrecorded("reads into mapped memory")
-	return c.Process.PreadUser(fd, pos, segs...)
-}
-
-// PwriteUser is Process.PwriteUser.
-func (c *Client) PwriteUser(fd int, pos int64, segs ...mm.UserSeg) (int, error) {
-	c.unrecorded("writes from mapped memory")
-	return c.Process.PwriteUser(fd, pos, segs...)
-}
-
-// Sendfile is Process.Sendfile.
-func (c *Client) Sendfile(outFd, inFd int, offset *int64, count int64) (int64, error) {
-	c.unrecorded("sendfile")
-	return c.Process.Sendfile(outFd, inFd, offset, count)
 }

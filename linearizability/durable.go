@@ -71,6 +71,9 @@ func NewDurability(h *History) *Durability {
 	for _, what := range h.Incomplete {
 		d.Unknown = append(d.Unknown, "not recorded: "+what)
 	}
+	for _, p := range h.Subvols {
+		d.Unknown = append(d.Unknown, "not recorded: what lies in the subvolume "+p)
+	}
 	for _, f := range h.files() {
 		if !f.split() {
 			d.Unknown = append(d.Unknown, fmt.Sprintf("inode %d: too many cells", f.ino))
@@ -434,6 +437,11 @@ func (r *Recorder) Within(dir string) *History {
 			return p[len(name):], true
 		}
 		return p, false
+	}
+	for _, p := range h.Subvols {
+		if p, ok := cut(p); ok {
+			out.Subvols = append(out.Subvols, p)
+		}
 	}
 	for _, c := range h.Calls {
 		if c.Names != nil {

@@ -149,6 +149,9 @@ type History struct {
 	Clients int
 	// Incomplete says what was not recorded, if anything.
 	Incomplete []string
+	// Subvols are directories that somebody made as subvolumes. What happened in them
+	// is not in the history.
+	Subvols []string
 }
 
 // sortCalls orders the calls by their start.

@@ -35,6 +35,8 @@ type Recorder struct {
 	places     []place           // mu
 	stopped    bool              // mu
 	moving     map[*vfs.File]int // reads and writes at a file's position in flight
+	users      []transferUser    // mu
+	subvols    []string          // mu; paths of the history
 }
 
 // maxContents bounds the memory for contents of a history with Cell 0.
@@ -112,7 +114,8 @@ func (r *Recorder) Branch() *Recorder {
 	h := r.History()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	b := &Recorder{Cell: r.Cell, incomplete: slices.Clone(r.incomplete), contents: maps.Clone(r.contents), bytes: r.bytes, places: slices.Clone(r.places), stopped: r.stopped}
+	b := &Recorder{Cell: r.Cell, incomplete: slices.Clone(r.incomplete), contents: maps.Clone(r.contents), bytes: r.bytes, places: slices.Clone(r.places), stopped: r.stopped,
+		users: slices.Clone(r.users), subvols: slices.Clone(r.subvols)}
 	b.tick.Store(r.tick.Load())
 	b.Client(nil).calls = h.Calls
 	return b
@@ -220,11 +223,17 @@ func (c *Client) Fork() *Client {
 func (r *Recorder) History() *History {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	h := &History{Cell: r.Cell, Clients: len(r.clients), Incomplete: r.incomplete}
+	h := &History{Cell: r.Cell, Clients: len(r.clients), Incomplete: r.incomplete, Subvols: slices.Clone(r.subvols)}
 	for _, c := range r.clients {
 		c.mu.Lock()
 		h.Calls = append(h.Calls, c.calls...)
 		c.mu.Unlock()
+	}
+	for i := range r.users {
+		if r.users[i].disturbed(h.Calls) {
+			h.Incomplete = append(slices.Clone(h.Incomplete), "transfers between a file and memory that others write to")
+			break
+		}
 	}
 	return h
 }
@@ -233,7 +242,7 @@ func (r *Recorder) History() *History {
 func (r *Recorder) Reset() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.incomplete, r.contents, r.bytes = nil, nil, 0
+	r.incomplete, r.contents, r.bytes, r.users = nil, nil, 0, nil
 	for _, c := range r.clients {
 		c.mu.Lock()
 		c.calls, c.vals = c.calls[:0], nil
@@ -272,10 +281,20 @@ func (c *Client) note(call Call, err error) {
 		call.Errno = uint16(e)
 	}
 	c.rec.mu.Lock()
-	stopped := c.rec.stopped
+	stopped, subvols := c.rec.stopped, len(c.rec.subvols)
 	c.rec.mu.Unlock()
 	if stopped {
 		return
+	}
+	if n := call.Names; n != nil && subvols > 0 {
+		below, root := c.rec.outside(n.Path)
+		below2, _ := c.rec.outside(n.Path2)
+		if below || below2 {
+			return
+		}
+		if root {
+			call.Ino = 0 // its number is that of each subvolume's root
+		}
 	}
 	c.mu.Lock()
 	c.calls = append(c.calls, call)

@@ -46,7 +46,7 @@ var layers = map[string][]string{
 	"btrfs/printtree":    {"kernel", "blockdev", "btrfs/disk", "btrfs/image"},
 	"btrfs/check":        {"kernel", "blockdev", "btrfs/disk", "btrfs/image"},
 	"btrfs":              {"kernel", "kernel/mm", "blockdev", "workqueue", "vfs", "btrfs/disk"},
-	"linearizability":    {"kernel", "kernel/mm", "vfs"},
+	"linearizability":    {"kernel", "kernel/mm", "vfs", "btrfs"},
 	"explore":            {"kernel", "kernel/sched"},
 	"crash":              {"kernel", "kernel/mm", "blockdev", "vfs", "btrfs", "btrfs/disk", "btrfs/image", "btrfs/mkfs", "btrfs/check", "linearizability"},
 	"xfstests-lite":      nil, // anything but cmd/ktest

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"os"
@@ -17,6 +18,7 @@ import (
 type mutant struct {
 	name, file string
 	old, new   string
+	also       [2]string // old and new of a second place: what one check misses the other finds
 	command    string
 	finds      string
 }
@@ -28,38 +30,98 @@ const (
 
 // mutants are what `ktest crash` and `ktest lin` prove themselves with.
 var mutants = []mutant{
-	{"missing flush", "btrfs/disk-io.go", "if err := blockdev.Flush(fsInfo.k, fsInfo.dev); err != nil {", "if err := error(nil); err != nil {", seq1, "is not flushed"},
-	{"super block without FUA", "btrfs/disk-io.go", "if i == 0 && !fsInfo.mountOpt.NoBarrier {", "if false {", seq1, "without FUA"},
-	{"super block before its trees", "btrfs/transaction.go", "if err = trans.writeAndWaitTransaction(); err == nil {\n\t\terr = fsInfo.WriteAllSupers(true)",
-		"if err = fsInfo.WriteAllSupers(true); err == nil {\n\t\terr = trans.writeAndWaitTransaction()", seq1, "super block before its trees"},
-	{"free space reused before the commit is durable", "btrfs/transaction.go", "\t\terr = trans.commitCowonlyRoots()\n", "\t\ttrans.finishExtentCommit()\n\t\terr = trans.commitCowonlyRoots()\n",
-		seq1, "overwrites"},
-	{"live tree block overwritten", "btrfs/ctree.go", "return !(buf.Generation() == trans.Transid &&\n\t\t!buf.HeaderFlag(disk.BTRFS_HEADER_FLAG_WRITTEN) &&", "return !(buf.Generation()+1 >= trans.Transid &&", seq1, ""},
-	{"discard before the super block", "btrfs/transaction.go", "\tif err = trans.writeAndWaitTransaction(); err == nil {", "\tfsInfo.mountOpt.Discard = true\n\ttrans.finishExtentCommit()\n\tif err = trans.writeAndWaitTransaction(); err == nil {",
-		seq1, "overwrites"},
-	{"fsync without a commit", "btrfs/file.go", "\ttrans, err := root.StartTransaction(0)\n\tif err != nil {\n\t\treturn err\n\t}\n\treturn trans.Commit()\n}\n\n// punchHole", "\ttrans, err := root.StartTransaction(0)\n\tif err != nil {\n\t\treturn err\n\t}\n\treturn trans.End()\n}\n\n// punchHole",
-		seq1, ""},
-	{"fsync before the data", "btrfs/file.go", "\t\tif !fsInfo.reverted(revertOrderedSyncAll) {\n\t\t\tmm.FilemapFdatawrite(inode.Mapping)\n\t\t}\n\t\tinode.IMutex.Lock()\n\t\tseq := inode.fixupSeq.Load()\n\t\terr = inode.WaitOrderedRange(0, noOffset)\n", "\t\tinode.IMutex.Lock()\n\t\tseq := inode.fixupSeq.Load()\n",
-		seq1, ""},
-	{"fsync of a directory does nothing", "btrfs/inode_namei.go", "\treturn fileOps.Fsync(file, start, end, datasync)", "\treturn nil", seq1, "fsynced"},
-	{"sync forgets delayed data", "btrfs/super.go", "\tfsInfo.WaitOrderedRoots(-1)\n\ttrans, err := fsInfo.treeRoot.AttachTransactionBarrier()", "\ttrans, err := fsInfo.treeRoot.AttachTransactionBarrier()\n\tif err == nil {\n\t\terr = trans.End()\n\t\treturn err\n\t}",
-		seq1, ""},
-	{"orphan lost", "btrfs/inode_namei.go", "\terr := inode.root.InsertOrphanItem(trans, inode.location.Objectid)\n", "\terr := error(nil)\n", "crash --seq 1", "before mounting"},
-	{"torn rename", "btrfs/inode_namei.go", "\t\tif err := newDir.addLink(trans, inode, newName, false, index); err != nil {\n\t\t\treturn abort(trans, err)\n\t\t}\n\t\tinode.dirIndex = index\n\t\tif isSubvol {",
-		"\t\ttrans.Commit()\n\t\ttrans, _ = root.StartTransaction(15)\n\t\tif err := newDir.addLink(trans, inode, newName, false, index); err != nil {\n\t\t\treturn abort(trans, err)\n\t\t}\n\t\tinode.dirIndex = index\n\t\tif isSubvol {", seq1, ""},
-	{"checksums lost", "btrfs/inode.go", "\t\terr = trans.addPendingCsums(ordered.list)\n", "\t\terr = nil\n", seq1, ""},
-	{"link count not written", "btrfs/inode_namei.go", "\tinode.IncNlink()\n\tinode.IncIversion()\n\tinode.SetCtime(inode.CurrentTime())\n\terr = dir.addLink(trans, inode, dentry.DName(), true, index)",
-		"\tinode.IncIversion()\n\tinode.SetCtime(inode.CurrentTime())\n\terr = dir.addLink(trans, inode, dentry.DName(), true, index)", seq1, ""},
-	{"truncate keeps pages", "btrfs/inode.go", "\tinode.ISizeWrite(newsize)\n\tmm.TruncatePagecache(inode.Mapping, newsize)\n\t// Direct", "\tinode.ISizeWrite(newsize)\n\t// Direct", live, ""},
-	{"stale page after O_DIRECT", "btrfs/direct-io.go", "\twritten, err = inode.directIO(iter, pos, true)\n\t// Read ahead meanwhile, or faulted in as the source of this very write.\n\tif mapping.NrPages() > 0 {", "\twritten, err = inode.directIO(iter, pos, true)\n\tif false {",
-		live, "cell of"},
-	{"direct read before the page cache is written", "btrfs/direct-io.go", "\tif err := mm.FilemapWriteAndWaitRange(inode.Mapping, pos, pos+int64(iter.Count())-1); err != nil {", "\tif err := error(nil); err != nil {", live, "cell of"},
-	{"lost append", "btrfs/file.go", "\tinode.IMutex.Lock()\n\tn, err := iocb.GenericWriteChecks(iter)\n", "\tn, err := iocb.GenericWriteChecks(iter)\n\tfsInfo.k.CondResched()\n\tinode.IMutex.Lock()\n", live, "size of"},
-	{"reordered writes of one inode", "btrfs/file.go", "\t\tpos += int64(copied)\n\t\twritten += copied\n", "\t\tpos += int64(copied)\n\t\twritten += copied\n\t\tmaxPages = 1\n\t\tinode.IMutex.Unlock()\n\t\tfsInfo.k.CondResched()\n\t\tinode.IMutex.Lock()\n", live, ""},
-	{"exchange that is two moves", "vfs/namei_remove.go", "\t\tif exchange {\n\t\t\toldDentry.DExchange(newDentry)\n", "\t\tif exchange {\n\t\t\toldDentry.DDrop()\n\t\t\tnewDentry.DDrop()\n\t\t\treturn err\n", "lin --calls 100000", ""},
-	{"O_EXCL opens what exists", "vfs/open.go", "if op.flags&unix.O_EXCL != 0 && !created {", "if false {", live, "names of"},
-	{"readdir forgets the last name", "btrfs/inode_namei.go", "\t\tif key.Offset > last {", "\t\tif key.Offset >= last {", live, "readdir does not show"},
-	{"punched holes keep their data", "btrfs/file.go", "\t\tmm.TruncatePagecacheRange(inode.Mapping, int64(lockStart), int64(lockEnd))\n\t\tinode.ioTree.LockExtentBits", "\t\tinode.ioTree.LockExtentBits", "lin --calls 100000 --time 20s", ""},
+	{name: "missing flush", file: "btrfs/disk-io.go",
+		old:     "if err := blockdev.Flush(fsInfo.k, fsInfo.dev); err != nil {",
+		new:     "if err := error(nil); err != nil {",
+		command: seq1, finds: "is not flushed"},
+	{name: "super block without FUA", file: "btrfs/disk-io.go",
+		old:     "if i == 0 && !fsInfo.mountOpt.NoBarrier {",
+		new:     "if false {",
+		command: seq1, finds: "without FUA"},
+	{name: "super block before its trees", file: "btrfs/transaction.go",
+		old:     "if err = trans.writeAndWaitTransaction(); err == nil {\n\t\terr = fsInfo.WriteAllSupers(true)",
+		new:     "if err = fsInfo.WriteAllSupers(true); err == nil {\n\t\terr = trans.writeAndWaitTransaction()",
+		command: seq1, finds: "super block before its trees"},
+	{name: "free space reused before the commit is durable", file: "btrfs/block-group.go", old: "\t\ttrans.transaction.pinnedExtents.SetExtentDirty(bytenr, bytenr+numBytes-1)\n",
+		new: "\t\tfsInfo.unpinExtentRange(bytenr, bytenr+numBytes-1, true)\n", command: "crash --exhaustive 2 crash/004", finds: "overwrites"},
+	{name: "free space reused before the super block is written", file: "btrfs/transaction.go", old: "\tif err = trans.writeAndWaitTransaction(); err == nil {",
+		new: "\ttrans.finishExtentCommit()\n\tif err = trans.writeAndWaitTransaction(); err == nil {", command: "crash --explore --schedules 150 --exhaustive 1 crash/007", finds: "overwrites"},
+	{name: "live tree block overwritten", file: "btrfs/ctree.go",
+		old:     "return !(buf.Generation() == trans.Transid &&\n\t\t!buf.HeaderFlag(disk.BTRFS_HEADER_FLAG_WRITTEN) &&",
+		new:     "return !(buf.Generation()+1 >= trans.Transid &&",
+		command: seq1, finds: ""},
+	{name: "discard before the super block", file: "btrfs/transaction.go",
+		old:     "\tif err = trans.writeAndWaitTransaction(); err == nil {",
+		new:     "\tfsInfo.mountOpt.Discard = true\n\ttrans.finishExtentCommit()\n\tif err = trans.writeAndWaitTransaction(); err == nil {",
+		command: seq1, finds: "overwrites"},
+	{name: "fsync without a commit", file: "btrfs/file.go",
+		old:     "\ttrans, err := root.StartTransaction(0)\n\tif err != nil {\n\t\treturn err\n\t}\n\treturn trans.Commit()\n}\n\n// punchHole",
+		new:     "\ttrans, err := root.StartTransaction(0)\n\tif err != nil {\n\t\treturn err\n\t}\n\treturn trans.End()\n}\n\n// punchHole",
+		command: seq1, finds: ""},
+	{name: "fsync before the data", file: "btrfs/file.go",
+		old:     "\t\tif !fsInfo.reverted(revertOrderedSyncAll) {\n\t\t\tmm.FilemapFdatawrite(inode.Mapping)\n\t\t}\n\t\tinode.IMutex.Lock()\n\t\tseq := inode.fixupSeq.Load()\n\t\terr = inode.WaitOrderedRange(0, noOffset)\n",
+		new:     "\t\tinode.IMutex.Lock()\n\t\tseq := inode.fixupSeq.Load()\n",
+		command: seq1, finds: ""},
+	{name: "fsync of a directory does nothing", file: "btrfs/inode_namei.go",
+		old:     "\treturn fileOps.Fsync(file, start, end, datasync)",
+		new:     "\treturn nil",
+		command: seq1, finds: "fsynced"},
+	{name: "sync forgets delayed data", file: "btrfs/super.go",
+		old:     "\tfsInfo.WaitOrderedRoots(-1)\n\ttrans, err := fsInfo.treeRoot.AttachTransactionBarrier()",
+		new:     "\ttrans, err := fsInfo.treeRoot.AttachTransactionBarrier()\n\tif err == nil {\n\t\terr = trans.End()\n\t\treturn err\n\t}",
+		command: seq1, finds: ""},
+	{name: "orphan lost", file: "btrfs/inode_namei.go",
+		old:     "\terr := inode.root.InsertOrphanItem(trans, inode.location.Objectid)\n",
+		new:     "\terr := error(nil)\n",
+		command: "crash --seq 1", finds: "before mounting"},
+	{name: "torn rename", file: "btrfs/inode_namei.go",
+		old:     "\t\tif err := newDir.addLink(trans, inode, newName, false, index); err != nil {\n\t\t\treturn abort(trans, err)\n\t\t}\n\t\tinode.dirIndex = index\n\t\tif isSubvol {",
+		new:     "\t\ttrans.Commit()\n\t\ttrans, _ = root.StartTransaction(15)\n\t\tif err := newDir.addLink(trans, inode, newName, false, index); err != nil {\n\t\t\treturn abort(trans, err)\n\t\t}\n\t\tinode.dirIndex = index\n\t\tif isSubvol {",
+		command: seq1, finds: ""},
+	{name: "checksums lost", file: "btrfs/inode.go",
+		old:     "\t\terr = trans.addPendingCsums(ordered.list)\n",
+		new:     "\t\terr = nil\n",
+		command: seq1, finds: ""},
+	{name: "link count not written", file: "btrfs/inode_namei.go",
+		old:     "\tinode.IncNlink()\n\tinode.IncIversion()\n\tinode.SetCtime(inode.CurrentTime())\n\terr = dir.addLink(trans, inode, dentry.DName(), true, index)",
+		new:     "\tinode.IncIversion()\n\tinode.SetCtime(inode.CurrentTime())\n\terr = dir.addLink(trans, inode, dentry.DName(), true, index)",
+		command: seq1, finds: ""},
+	{name: "truncate keeps pages", file: "btrfs/inode.go",
+		old:     "\tinode.ISizeWrite(newsize)\n\tmm.TruncatePagecache(inode.Mapping, newsize)\n\t// Direct",
+		new:     "\tinode.ISizeWrite(newsize)\n\t// Direct",
+		command: live, finds: ""},
+	{name: "stale page after O_DIRECT", file: "btrfs/direct-io.go", old: "\tif mapping.NrPages() > 0 {\n\t\tif err := mm.InvalidateInodePages2Range(mapping, first, last); err != nil {\n\t\t\treturn 0, nil\n\t\t}\n\t}\n\twritten, err = inode.directIO(iter, pos, true)\n\t// Read ahead meanwhile, or faulted in as the source of this very write.\n\tif mapping.NrPages() > 0 {",
+		new:     "\twritten, err = inode.directIO(iter, pos, true)\n\tif false {",
+		also:    [2]string{"if ordered == nil && (!writing || !tree.TestRangeBit(lockStart, lockEnd, EXTENT_UPTODATE, false, *cached)) {", "if ordered == nil {"},
+		command: live, finds: "cell of"},
+	{name: "direct read before the page cache is written", file: "btrfs/direct-io.go",
+		old:     "\tif err := mm.FilemapWriteAndWaitRange(inode.Mapping, pos, pos+int64(iter.Count())-1); err != nil {",
+		new:     "\tif err := error(nil); err != nil {",
+		command: live, finds: "cell of"},
+	{name: "lost append", file: "btrfs/file.go",
+		old:     "\tinode.IMutex.Lock()\n\tn, err := iocb.GenericWriteChecks(iter)\n",
+		new:     "\tn, err := iocb.GenericWriteChecks(iter)\n\tfsInfo.k.CondResched()\n\tinode.IMutex.Lock()\n",
+		command: live, finds: "size of"},
+	{name: "reordered writes of one inode", file: "btrfs/file.go",
+		old:     "\t\tpos += int64(copied)\n\t\twritten += copied\n",
+		new:     "\t\tpos += int64(copied)\n\t\twritten += copied\n\t\tmaxPages = 1\n\t\tinode.IMutex.Unlock()\n\t\tfsInfo.k.CondResched()\n\t\tinode.IMutex.Lock()\n",
+		command: live, finds: ""},
+	{name: "exchange that is two moves", file: "vfs/namei_remove.go",
+		old:     "\t\tif exchange {\n\t\t\toldDentry.DExchange(newDentry)\n",
+		new:     "\t\tif exchange {\n\t\t\toldDentry.DDrop()\n\t\t\tnewDentry.DDrop()\n\t\t\treturn err\n",
+		command: "lin --calls 100000", finds: ""},
+	{name: "O_EXCL opens what exists", file: "vfs/open.go",
+		old:     "if op.flags&unix.O_EXCL != 0 && !created {",
+		new:     "if false {",
+		command: live, finds: "names of"},
+	{name: "readdir forgets the last name", file: "btrfs/inode_namei.go",
+		old:     "\t\tif key.Offset > last {",
+		new:     "\t\tif key.Offset >= last {",
+		command: live, finds: "readdir does not show"},
+	{name: "punched holes keep their data", file: "btrfs/file.go",
+		old:     "\t\tmm.TruncatePagecacheRange(inode.Mapping, int64(lockStart), int64(lockEnd))\n\t\tinode.ioTree.LockExtentBits",
+		new:     "\t\tinode.ioTree.LockExtentBits",
+		command: "lin --calls 100000 --time 20s", finds: ""},
 }
 
 // Each mistake is found. Only the first is tried unless KTEST_MUTANTS is "all" or
@@ -79,7 +141,11 @@ func TestMutants(t *testing.T) {
 			t.Fatal(err)
 		}
 		only := os.Getenv("KTEST_MUTANTS")
-		if n := strings.Count(string(src), m.old); n != 1 {
+		n := strings.Count(string(src), m.old)
+		if m.also[0] != "" {
+			n *= strings.Count(string(src), m.also[0])
+		}
+		if n != 1 {
 			say := t.Logf
 			if only == "all" || only == m.name {
 				say = t.Errorf
@@ -93,7 +159,7 @@ func TestMutants(t *testing.T) {
 		tried++
 		t.Run(m.name, func(t *testing.T) {
 			changed := filepath.Join(dir, "mutant.go")
-			if err := os.WriteFile(changed, []byte(strings.Replace(string(src), m.old, m.new, 1)), 0o666); err != nil {
+			if err := os.WriteFile(changed, []byte(strings.NewReplacer(m.old, m.new, cmp.Or(m.also[0], m.old), cmp.Or(m.also[1], m.new)).Replace(string(src))), 0o666); err != nil {
 				t.Fatal(err)
 			}
 			overlay, err := json.Marshal(map[string]map[string]string{"Replace": {path: changed}})
