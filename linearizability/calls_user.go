@@ -137,8 +137,6 @@ func (c *Client) PwriteUser(fd int, pos int64, segs ...mm.UserSeg) (int, error) 
 
 // Sendfile is Process.Sendfile.
 func (c *Client) Sendfile(outFd, inFd int, offset *int64, count int64) (int64, error) {
-	if c.rec != nil {
-		c.rec.missing("sendfile")
-	}
+	c.unrecorded("sendfile")
 	return c.Process.Sendfile(outFd, inFd, offset, count)
 }

@@ -58,7 +58,7 @@ func Live(ctx context.Context, v *vfs.VFS, o LiveOptions) (LiveResult, error) {
 		t := time.Now()
 		h, err := r.run(round)
 		res.Ran += time.Since(t)
-		if err != nil {
+		if h == nil {
 			return res, err
 		}
 		t = time.Now()
@@ -67,8 +67,8 @@ func Live(ctx context.Context, v *vfs.VFS, o LiveOptions) (LiveResult, error) {
 		res.Calls += len(h.Calls)
 		res.Steps += verdict.Zoned + verdict.Searched
 		res.Rounds++
-		if o.Round != nil && !o.Round(verdict, h) {
-			break
+		if o.Round != nil && !o.Round(verdict, h) || err != nil {
+			return res, err
 		}
 	}
 	for name := range missing {
@@ -125,7 +125,7 @@ func (r *liveRound) run(round int) (*History, error) {
 	}
 	for i, err := range errs {
 		if err != nil {
-			return nil, err
+			return r.rec.History(), err // what they saw may tell why
 		}
 		for _, name := range clients[i].missing {
 			r.missing[name] = true

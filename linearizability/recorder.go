@@ -261,6 +261,13 @@ func (r *Recorder) missing(what string) {
 	r.incomplete = append(r.incomplete, what)
 }
 
+// unrecorded says that a call is not in the history.
+func (c *Client) unrecorded(what string) {
+	if c.rec != nil {
+		c.rec.missing(what)
+	}
+}
+
 // begin starts a call; 0 without a recorder.
 func (c *Client) begin() uint64 {
 	if c.rec == nil {
