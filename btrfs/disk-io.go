@@ -375,8 +375,8 @@ func (fsInfo *FsInfo) allocRoot(objectid uint64) *Root {
 	root.dirtyEntry.Init(root)
 	root.rootEntry.Init(root)
 	root.rootItemLock.Init(k.Class("root->root_item_lock"))
-	root.snapshotLock.init(k, "snapshot_lock")
-	root.snapshotForceCow.init(k, "snapshot_force_cow")
+	root.snapshotLock.init(k.Class("snapshot_lock->pending_readers"), k.Class("snapshot_lock->pending_writers"))
+	root.snapshotForceCow.init(k.Class("snapshot_force_cow->pending_readers"), k.Class("snapshot_force_cow->pending_writers"))
 	root.delallocRoot.Init(root)
 	root.orderedRoot.Init(root)
 	return root

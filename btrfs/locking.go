@@ -206,9 +206,9 @@ type DrewLock struct {
 }
 
 //kernel:fs/btrfs/locking.c btrfs_drew_lock_init
-func (lock *DrewLock) init(k *kernel.Kernel, name string) {
-	lock.pendingReaders.Init(k.Class(name + "->pending_readers"))
-	lock.pendingWriters.Init(k.Class(name + "->pending_writers"))
+func (lock *DrewLock) init(readers, writers *kernel.LockClass) {
+	lock.pendingReaders.Init(readers)
+	lock.pendingWriters.Init(writers)
 }
 
 // TryWriteLock gets in as a writer unless there are readers.

@@ -55,6 +55,7 @@ func (k *Kernel) held(t *Task, op Op, sub int, kind uint8) {
 	t.holds = h
 	if kind == holdSpin {
 		t.spins++
+		k.det.spins++
 	}
 }
 
@@ -87,6 +88,7 @@ func (k *Kernel) released(t *Task, op Op) {
 	}
 	if h.kind == holdSpin {
 		h.task.spins--
+		k.det.spins--
 	}
 	h.op, h.task, h.older = Op{}, nil, nil
 	h.chain = tab.free

@@ -52,7 +52,7 @@ type Kernel struct {
 
 // New makes a machine.
 func New(o Options) *Kernel {
-	k := &Kernel{sched: o.Scheduler, classes: make(map[string]*LockClass, 32), params: o.Params}
+	k := &Kernel{sched: o.Scheduler, params: o.Params}
 	k.world.k = k
 	if o.Seed == 0 && o.Scheduler == nil {
 		o.Seed = rand.Uint64()
@@ -67,6 +67,9 @@ func New(o Options) *Kernel {
 		}
 	} else {
 		k.lot = newLot()
+	}
+	if k.classes == nil {
+		k.classes = make(map[string]*LockClass, 32)
 	}
 	k.taskClass = k.Class("task wake-up")
 	k.endClass = k.Class("task end")

@@ -148,6 +148,26 @@ func (w *World) SetMode(m Mode) (old Mode) {
 // orders seen in different schedules are put together. Only from Attach.
 func (w *World) SetLockdep(l *Lockdep) { w.k.lockdep = l }
 
+// InheritClasses makes the machine use the lock classes of one that is over, so
+// that machines that live for less than a millisecond do not each make the same
+// ones. Only from Attach; nothing of the old machine may run any more.
+func (w *World) InheritClasses(old *Kernel) {
+	if raceEnabled { // the detector would take a recycled class for a shared one
+		return
+	}
+	w.k.classes = old.classes
+	old.classes = nil
+	for _, c := range w.k.classes {
+		c.k = w.k
+	}
+}
+
+// SpinsHeld is how many spin locks are held. A condition that needs one of them
+// cannot be looked at.
+//
+//go:norace
+func (w *World) SpinsHeld() int { return w.k.det.spins }
+
 // Main runs a task's function. It returns nil if the function returned or was
 // killed, else the oops. clean is false if the goroutine is being ended by
 // runtime.Goexit (a test's FailNow).
@@ -233,6 +253,7 @@ type detState struct {
 	deadOps int
 	peeked  [8]*SpinMutex // taken by the condition that is being looked at
 	npeeked int
+	spins   int // held
 	holds   holdTable
 }
 

@@ -94,9 +94,31 @@ func Check(h *History, o Options) *Verdict {
 	for _, ops := range c.components() {
 		parts = append(parts, func() { c.names(ops) })
 	}
+	if o.Workers == 1 {
+		for _, p := range parts {
+			if c.full() {
+				break
+			}
+			p()
+		}
+	} else {
+		c.inParallel(parts)
+	}
+	slices.SortFunc(c.v.Violations, func(a, b *Violation) int {
+		if d := len(a.History.Calls) - len(b.History.Calls); d != 0 {
+			return d
+		}
+		return strings.Compare(a.Object, b.Object)
+	})
+	slices.Sort(c.v.Unknown)
+	return &c.v
+}
+
+// inParallel judges the parts with several workers.
+func (c *checker) inParallel(parts []func()) {
 	next := make(chan func())
 	var wg sync.WaitGroup
-	for range min(o.Workers, len(parts)) {
+	for range min(c.o.Workers, len(parts)) {
 		wg.Go(func() {
 			for p := range next {
 				p()
@@ -111,14 +133,6 @@ func Check(h *History, o Options) *Verdict {
 	}
 	close(next)
 	wg.Wait()
-	slices.SortFunc(c.v.Violations, func(a, b *Violation) int {
-		if d := len(a.History.Calls) - len(b.History.Calls); d != 0 {
-			return d
-		}
-		return strings.Compare(a.Object, b.Object)
-	})
-	slices.Sort(c.v.Unknown)
-	return &c.v
 }
 
 // throughLink returns a symbolic link that a call may have followed.

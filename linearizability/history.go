@@ -3,6 +3,7 @@
 package linearizability
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"slices"
@@ -87,6 +88,57 @@ type Names struct {
 	Dir         bool     // Lookup: it is a directory; Rename: what was moved is one
 	Nlink       uint32   // Lookup
 	Entries     []string // ReadDir: without "." and ".."
+}
+
+// Sum is a hash of all that the history says. Histories that say the same, the
+// order of calls' beginnings and ends included, have the same.
+func (h *History) Sum() uint64 {
+	d := digest(0)
+	d.num(uint64(h.Cell), uint64(h.Clients), uint64(len(h.Incomplete)))
+	for i := range h.Calls {
+		c := &h.Calls[i]
+		d.num(c.Start, c.End, c.Ino, uint64(c.Off), uint64(c.Len), uint64(c.N),
+			uint64(uint32(c.Client))|uint64(c.Errno)<<32|uint64(c.Kind)<<48|uint64(c.Flags)<<56)
+		d.num(c.Vals...)
+		d.str(string(c.Data))
+		if n := c.Names; n != nil {
+			d.str(n.Path)
+			d.str(n.Path2)
+			d.num(uint64(n.Nlink), uint64(len(n.Entries)))
+			if n.Dir {
+				d.num(1)
+			}
+			for _, e := range n.Entries {
+				d.str(e)
+			}
+		}
+	}
+	return uint64(d)
+}
+
+// digest is a hash in the making.
+type digest uint64
+
+func (d *digest) num(list ...uint64) {
+	h := uint64(*d) + uint64(len(list))
+	for _, x := range list {
+		h = (h ^ x) * 0x9e3779b97f4a7c15
+		h = (h ^ h>>29) * 0xbf58476d1ce4e5b9
+		h ^= h >> 32
+	}
+	*d = digest(h)
+}
+
+func (d *digest) str(s string) {
+	d.num(uint64(len(s)))
+	for ; len(s) >= 8; s = s[8:] {
+		d.num(binary.LittleEndian.Uint64([]byte(s[:8])))
+	}
+	var tail uint64
+	for i := range len(s) {
+		tail |= uint64(s[i]) << (8 * i)
+	}
+	d.num(tail)
 }
 
 // Err is the call's errno.

@@ -103,6 +103,7 @@ func (v *VFS) Shutdown() error {
 	for {
 		order := v.mounts.Load().order
 		if len(order) == 0 {
+			v.MM.Destroy()
 			return nil
 		}
 		// The last one that carries no other: a mount may have slipped below an older one.

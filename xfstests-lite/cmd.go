@@ -13,6 +13,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -53,16 +54,24 @@ func init() {
 	commands["xfs_io"] = cmdXfsIO
 }
 
+// writers are the buffers of commands' outputs.
+var writers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 4096) }}
+
 // run adapts a command to the shell.
 func (cmd command) run(sh *bash.Shell, args []string) (status int) {
 	p := sh.World.(*Proc)
-	c := &call{sh: sh, p: p, name: path.Base(args[0]), args: args[1:], in: sh.Stdin(), out: bufio.NewWriterSize(sh.Stdout(), 4096), err: sh.Stderr(), ctx: sh.Context()}
+	out := writers.Get().(*bufio.Writer)
+	out.Reset(sh.Stdout())
+	c := &call{sh: sh, p: p, name: path.Base(args[0]), args: args[1:], in: sh.Stdin(), out: out, err: sh.Stderr(), ctx: sh.Context()}
 	if len(args) == 2 && args[1] == "--help" && c.name != "mkfs.btrfs" && p.search(sh, c.name) != "" {
 		status = c.host() // scripts look there for options
 	} else {
 		status = cmd(c)
 	}
-	if err := c.out.Flush(); err != nil {
+	err := out.Flush()
+	out.Reset(nil)
+	writers.Put(out)
+	if err != nil {
 		if bash.IsBrokenPipe(err) {
 			return 141
 		}
@@ -313,10 +322,21 @@ func (p *Proc) builtin(name string) command {
 
 // whereIs is what `type -P` says of a builtin.
 func (p *Proc) whereIs(sh *bash.Shell, name string) string {
-	if full := p.search(sh, name); full != "" {
-		return full
+	var key string
+	if p.s.where != nil {
+		key = name + "\x00" + sh.Dir + "\x00" + sh.Get("PATH")
+		if full, ok := p.s.where.Load(key); ok {
+			return full.(string)
+		}
 	}
-	return "/usr/bin/" + name
+	full := p.search(sh, name)
+	if full == "" {
+		full = "/usr/bin/" + name
+	}
+	if p.s.where != nil {
+		p.s.where.Store(key, full)
+	}
+	return full
 }
 
 // search looks for a program of the host in $PATH.

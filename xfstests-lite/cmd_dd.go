@@ -416,7 +416,11 @@ func (zeroReader) Read(p []byte) (int, error) {
 // alignedBuffer returns n bytes at a page boundary, for O_DIRECT.
 func alignedBuffer(n int) []byte {
 	const align = 4096
-	b := make([]byte, n+align)
+	b := make([]byte, (n+align-1)/align*align)
+	if addressOf(b)%align == 0 { // as the allocator happens to place whole pages
+		return b[:n]
+	}
+	b = make([]byte, n+align)
 	off := int(align-addressOf(b)%align) % align
 	return b[off : off+n : off+n]
 }

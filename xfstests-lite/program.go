@@ -70,6 +70,32 @@ type ProgramOptions struct {
 type programBase struct {
 	dir, here string
 	cache     *bash.Cache
+	where     sync.Map // see Session.where
+	explained sums     // of histories that were found good: schedules are many, histories are few
+}
+
+// sums is a set of hashes that forgets when it has grown too large.
+type sums struct {
+	mu   sync.Mutex
+	seen map[uint64]struct{} // mu
+}
+
+const maxSums = 1 << 18
+
+func (s *sums) has(sum uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.seen[sum]
+	return ok
+}
+
+func (s *sums) add(sum uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.seen == nil || len(s.seen) >= maxSums {
+		s.seen = map[uint64]struct{}{}
+	}
+	s.seen[sum] = struct{}{}
 }
 
 // mark is where runs start.
@@ -167,7 +193,7 @@ func (p *Program) params() map[string]string {
 // session makes the session of a run on m.
 func (p *Program) session(m *Machine, ram *ramFS) *Session {
 	s := newSession(context.Background(), m, p.base.dir)
-	s.strict, s.cache, s.ram = true, p.base.cache, ram
+	s.strict, s.cache, s.ram, s.where = true, p.base.cache, ram, &p.base.where
 	return s
 }
 
@@ -358,8 +384,14 @@ func (p *Program) Run(s *sched.Scheduler, o explore.RunOptions) (*explore.Findin
 // explain asks whether what the case's calls returned can be explained by an
 // order of the calls. What cannot be judged passes.
 func (p *Program) explain(rec *linearizability.Recorder) *explore.Finding {
-	v := linearizability.Check(rec.History(), linearizability.Options{Workers: 1, Most: 1})
+	h := rec.History()
+	sum := h.Sum()
+	if p.base.explained.has(sum) {
+		return nil
+	}
+	v := linearizability.Check(h, linearizability.Options{Workers: 1, Most: 1})
 	if len(v.Violations) == 0 {
+		p.base.explained.add(sum)
 		return nil
 	}
 	x := v.Violations[0]

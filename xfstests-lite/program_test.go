@@ -9,6 +9,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"kbtrfs/btrfs/oracle"
 	"kbtrfs/explore"
@@ -156,13 +159,24 @@ func BenchmarkSchedule(b *testing.B) {
 	for _, strategy := range []string{"pos", "random", "pct"} {
 		b.Run(strategy, func(b *testing.B) {
 			b.ReportAllocs()
+			before := cpuTime()
 			res, err := explore.Run(context.Background(), p, explore.Options{Strategy: strategy, Schedules: int64(b.N), Seed: 1, Depth: 3})
 			if err != nil || len(res.Failures) > 0 {
 				b.Fatal(res, err)
 			}
 			b.ReportMetric(float64(res.Schedules)/b.Elapsed().Seconds(), "schedules/s")
+			b.ReportMetric(float64(res.Schedules)/(cpuTime()-before).Seconds(), "schedules/cpu-s") // the same on an idle core
 			b.ReportMetric(float64(res.Explored)/float64(res.Schedules), "explored/schedule")
 			b.ReportMetric(float64(res.Steps)/float64(res.Schedules), "steps/schedule")
 		})
 	}
+}
+
+// cpuTime is what the process has used of the processors.
+func cpuTime() time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

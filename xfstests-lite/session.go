@@ -23,6 +23,7 @@ type Session struct {
 	m      *Machine // nil: every path is the host's
 	dir    string   // on the host, private to the session
 	cache  *bash.Cache
+	where  *sync.Map // where the host has programs, if that is not to be asked again and again
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	pids   atomic.Int64

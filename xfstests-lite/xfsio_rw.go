@@ -3,7 +3,6 @@
 package xfstests
 
 import (
-	"bytes"
 	"fmt"
 	"math/rand"
 	"os"
@@ -185,7 +184,9 @@ func xfsPwrite(x *xfsIO, args []string) {
 	}
 	buf := alignedBuffer(int(min(r.bsize*r.vectors, max(r.count, 1))))
 	if infile == nil {
-		copy(buf, bytes.Repeat([]byte{pattern}, len(buf)))
+		for i := range buf {
+			buf[i] = pattern
+		}
 	}
 	start := time.Now()
 	total, ops, err := r.walk(x, func(off, n int64) (int64, error) {

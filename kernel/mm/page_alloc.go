@@ -16,7 +16,8 @@ const slabPages = 32
 //
 //kernel:none stands for the physical memory of a machine
 type slab struct {
-	mem []byte
+	mem      []byte
+	poisoned bool // all of it, while no page is in use
 }
 
 // slabPool outlives machines; what it holds has no state.
@@ -77,6 +78,12 @@ func (mm *MM) addSlab() {
 	if s.mem == nil {
 		s.mem = make([]byte, slabPages*PAGE_SIZE)
 	}
+	if mm.K.Deterministic() && !s.poisoned {
+		for at := 0; at < len(s.mem); at += PAGE_SIZE {
+			copy(s.mem[at:], poison[:])
+		}
+	}
+	s.poisoned = mm.K.Deterministic() // pages are poisoned again when they are freed
 	pages := make([]Page, slabPages)
 	for i := range pages {
 		page := &pages[i]
@@ -86,9 +93,6 @@ func (mm *MM) addSlab() {
 		page.lru.Init(page)
 		if i > 0 {
 			pages[i-1].nextFree = page
-		}
-		if mm.K.Deterministic() {
-			copy(page.Data, poison[:])
 		}
 	}
 	mm.freeLock.Lock()

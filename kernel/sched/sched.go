@@ -84,6 +84,8 @@ type Scheduler struct {
 	order order
 	log   []step // with Options.Order: the explored steps
 	look  int    // number of the pick: who is enabled carries it
+	// steps since the invariant was checked
+	unlooked int
 
 	explore  bool
 	lastKey  Key // who took the last step, and how many it has taken
@@ -141,6 +143,9 @@ func NewWith(o Options) *Scheduler {
 // Attach implements kernel.Scheduler: the scheduler forgets the machine it had
 // and starts over for a new one. What it learned about lock orders stays.
 func (s *Scheduler) Attach(w *kernel.World) {
+	if old := s.k; old != nil && s.o.Keep {
+		w.InheritClasses(old)
+	}
 	s.w, s.k = w, w.Kernel()
 	w.SetLockdep(s.lockdep)
 	s.recycle()
@@ -151,7 +156,7 @@ func (s *Scheduler) Attach(w *kernel.World) {
 	s.seq, s.now, s.rest = 0, epoch, 0
 	s.steps, s.hash, s.trace = 0, 0xcbf29ce484222325, s.trace[:0]
 	s.report, s.halt, s.goexit, s.req = nil, false, false, nil
-	s.aborted = false
+	s.aborted, s.unlooked = false, 0
 	s.explore, s.look, s.lastKey, s.lastStep, s.nusers = true, 0, Key{}, 0, 0
 	s.switches, s.choices = s.switches[:0], s.choices[:0]
 	clear(s.chosen)
