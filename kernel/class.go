@@ -26,6 +26,10 @@ func (c *LockClass) Spin() bool { return c.spin }
 //go:norace
 func (c *LockClass) setSpin() { c.spin = true }
 
+// ID is the class's number in the lock order graph, which machines that run one
+// after the other under one scheduler share; -1 if that has no room.
+func (c *LockClass) ID() int { return c.id }
+
 // Name returns the name under which the class was made.
 func (c *LockClass) Name() string { return c.name }
 

@@ -162,6 +162,11 @@ func (w *World) InheritClasses(old *Kernel) {
 	}
 }
 
+// Objects is how many locks, wait queues and flag words have been made.
+//
+//go:norace
+func (w *World) Objects() uint32 { return w.k.det.nextObj & objMask }
+
 // SpinsHeld is how many spin locks are held. A condition that needs one of them
 // cannot be looked at.
 //

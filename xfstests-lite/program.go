@@ -298,6 +298,7 @@ func (p *Program) Run(s *sched.Scheduler, o explore.RunOptions) (*explore.Findin
 	s.SetInvariant(nil)
 	rec := p.mark.calls.Branch()
 	m := NewMachine(MachineOptions{Kind: p.o.Kind, Scheduler: s, Seed: 1, Params: p.params(), Recorder: rec})
+	s.Explore(false)
 	ses := p.session(m, p.mark.ram.clone())
 	defer ses.cancel(nil)
 	ses.pids.Store(p.mark.pids)
@@ -308,7 +309,6 @@ func (p *Program) Run(s *sched.Scheduler, o explore.RunOptions) (*explore.Findin
 	var found *explore.Finding
 	status := 0
 	err := m.Run(func() error {
-		s.Explore(false)
 		m.addDevice(&device{name: TestDev, dev: blockdev.NewMem(m.K, p.o.Size)})
 		m.addDevice(&device{name: ScratchDev, dev: m.wrapped(ScratchDev, blockdev.NewOverlay(m.K, p.mark.image))})
 		if strings.Contains(p.rest, "TEST_D") {

@@ -82,7 +82,12 @@ func (c Choice) String() string {
 // from being explored. A new machine is explored.
 //
 //go:norace
-func (s *Scheduler) Explore(on bool) { s.explore = on }
+func (s *Scheduler) Explore(on bool) {
+	if on && len(s.log) == 0 {
+		s.objects = s.w.Objects()
+	}
+	s.explore = on
+}
 
 // Exploring reports whether the strategy decides.
 //

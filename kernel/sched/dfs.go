@@ -4,32 +4,39 @@ package sched
 
 import (
 	"fmt"
-	"math/bits"
-	"slices"
 
 	"kbtrfs/kernel"
 )
 
-// DFS tries all schedules that cost at most Bound. To preempt a task that could
-// go on costs one. Who comes next when a task sleeps, ends or yields is free, as
-// far as users' tasks are concerned; that a kernel thread comes which the base
-// order would not have taken costs one, and so does a choice of the world other
-// than 0. When it is through, Run returns ErrExhausted.
+// DFS tries all schedules that cost at most Bound, but for those that cannot
+// show anything new. To preempt a task that could go on costs one. Who comes
+// next when a task sleeps, ends or yields is free, as far as users' tasks are
+// concerned; that a kernel thread comes which the base order would not have
+// taken costs one, and so does a choice of the world other than 0. When it is
+// through, Run returns ErrExhausted. The scheduler must be told to keep the
+// Order.
 //
-// A preemption before an operation is only tried if the operation's object is
-// one that several tasks touch in some run through that place: elsewhere it is
-// the same as a preemption before the task's next operation (order.go). So a
-// place gets its alternatives when a run has shown that they matter; the
-// scheduler must be told to keep the Order.
-//
-// A task that was preempted before an operation sleeps until somebody has done
-// something that conflicts with it, or waits for what it would give back: to take
-// the operation up before that would be the same as to be preempted one operation
-// later, at the same price. Such runs end, and such switches are not tried.
+// What it leaves out (bounded partial order reduction, Coons, Musuvathi and
+// McKinley): a decision is taken differently only if a run through it has a
+// race there. Step i of one task races with the later step j of another if they
+// conflict and nothing between them orders them. Then the other task is wanted
+// before i, and also before the whole uninterrupted row of steps that i stands
+// in: what comes to the same may cost less there, because a switch is made at
+// its beginning anyway. All such i count, not only the last one, which may cost
+// too much; and so do unlocks, before which the other task would run into the
+// lock and give the thread to a third for nothing (dfs_race.go). What a wait
+// condition reads is not in the log: its task conflicts with who wakes it, not
+// with who makes the condition true.
 //
 // A place whose past has the same partial order as another's, with the same
-// task running, nobody asleep who was not and no more left to spend, leads to nothing new, and the run
-// ends there (Pruned).
+// task running and no more left to spend, leads to nothing new, and the run
+// ends there (Pruned). What would have raced with the steps before it is known
+// from the runs through the other place: each place has a footprint, the
+// operations that have followed it in any run.
+//
+// INVARIANTS: a place is in seen only if the runs through it have been made, or
+// it is in the stack of the current run; the footprint of a place holds all
+// steps behind it of all runs that have ended.
 type DFS struct {
 	Bound  int
 	Pruned int
@@ -38,29 +45,24 @@ type DFS struct {
 	depth int
 	begun bool
 	spent int
-	seen  map[uint64]struct{}
-	hot   map[string]bool // classes of objects that were shared in some run
-	cut   bool            // the run was pruned
-	sleep []sleeper       // in the order in which they were preempted
-	at    int             // what is before it in the scheduler's log, sleep knows
-}
-
-// sleeper is a task that was preempted, and what it will do.
-type sleeper struct {
-	id int
-	op kernel.Op
+	seen  map[uint64]int32 // place, and what was spent: its footprint
+	cut   int32            // footprint of the place where the run was ended, -1
+	feet  footprints
+	races races
 }
 
 // dfsNode is a decision of the current run.
 type dfsNode struct {
-	taken int // index of the task in Enabled, or the choice
-	n     int // how many there are
-	tried uint64
-	cost  uint64 // bit set: what costs one
-	base  int    // what the base order takes
-	spent int    // before this decision
-	open  bool   // all alternatives are tried
-	op    kernel.Op
+	at     int   // index in Scheduler.log of the step that was decided
+	tasks  []int // the enabled tasks, by kernel.Task.ID; nil for a choice of the world
+	n      int   // how many alternatives there are
+	taken  int   // index in tasks, or the choice
+	tried  uint64
+	wanted uint64
+	cost   uint64 // bit set: what costs one
+	spent  int    // before this decision
+	foot   int32  // footprint of the place
+	last   Key    // who took the step before
 }
 
 // maxFan is how many alternatives a decision can have.
@@ -68,14 +70,13 @@ const maxFan = 64
 
 // NewDFS returns the strategy.
 func NewDFS(bound int) *DFS {
-	return &DFS{Bound: bound, seen: map[uint64]struct{}{}, hot: map[string]bool{}}
+	return &DFS{Bound: bound, seen: map[uint64]int32{}, feet: footprints{ids: map[mark]int{}}}
 }
 
 // Begin implements Strategy: the deepest decision with something left to try is
 // taken differently.
 func (d *DFS) Begin(*Scheduler) bool {
-	d.depth, d.spent, d.cut = 0, 0, false
-	d.sleep, d.at = d.sleep[:0], 0
+	d.depth, d.spent, d.cut = 0, 0, -1
 	if !d.begun {
 		d.begun = true
 		return true
@@ -91,29 +92,35 @@ func (d *DFS) Begin(*Scheduler) bool {
 	return false
 }
 
-// untried returns an alternative that may still be taken, -1 if there is none.
+// untried returns an alternative that is wanted and may be taken, -1 if there
+// is none.
 func (d *DFS) untried(n *dfsNode) int {
-	if !n.open {
-		return -1
-	}
 	for c := range n.n {
-		if n.tried>>c&1 == 0 && n.spent+int(n.cost>>c&1) <= d.Bound {
+		if (n.wanted&^n.tried)>>c&1 != 0 && n.spent+int(n.cost>>c&1) <= d.Bound {
 			return c
 		}
 	}
 	return -1
 }
 
-// decide returns what is taken at the next decision, among n; what is in skip is
-// not.
-func (d *DFS) decide(n, base int, cost, skip uint64, open bool, op kernel.Op) int {
-	if d.depth == len(d.stack) {
-		n = min(n, maxFan)
-		if base >= n {
-			base = 0
-		}
-		d.stack = append(d.stack, dfsNode{taken: base, n: n, tried: 1<<base | skip, cost: cost, base: base, spent: d.spent, open: open, op: op})
+// push adds a decision of the current run, which takes the alternative base.
+func (d *DFS) push(n, base int) *dfsNode {
+	if len(d.stack) < cap(d.stack) {
+		d.stack = d.stack[:len(d.stack)+1]
+	} else {
+		d.stack = append(d.stack, dfsNode{})
 	}
+	node := &d.stack[len(d.stack)-1]
+	n = min(n, maxFan)
+	if base >= n {
+		base = 0
+	}
+	*node = dfsNode{tasks: node.tasks[:0], n: n, taken: base, tried: 1 << base, wanted: 1 << base, spent: d.spent}
+	return node
+}
+
+// take makes the next decision.
+func (d *DFS) take() int {
 	node := &d.stack[d.depth]
 	d.depth++
 	d.spent += int(node.cost >> node.taken & 1)
@@ -124,118 +131,94 @@ func (d *DFS) decide(n, base int, cost, skip uint64, open bool, op kernel.Op) in
 func (d *DFS) Pick(s *Scheduler) *Task {
 	e := s.Enabled()
 	t := s.Base()
-	again := d.rouse(s)
-	if len(e) == 1 && !again {
+	if len(e) == 1 {
 		return t
 	}
-	if d.depth == len(d.stack) && len(d.stack) > 0 && (again || d.known(s)) {
-		return d.prune(s, t)
+	if d.depth < len(d.stack) {
+		n := &d.stack[d.depth]
+		if n.n > len(e) || n.at != len(s.log) {
+			s.Abort() // the program is not deterministic
+			return t
+		}
+		return e[d.take()]
 	}
-	base, threads, asleep := 0, uint64(0), uint64(0)
+	place, known := d.place(s)
+	if known && len(d.stack) > 0 {
+		d.Pruned++
+		d.cut = d.seen[place]
+		s.Abort()
+		return t
+	}
+	base := 0
 	for i, x := range e {
 		if x == t {
 			base = i
-		} else if x.key.Name != "" {
-			threads |= 1 << min(i, maxFan-1)
-		}
-		if d.asleep(x) {
-			asleep |= 1 << min(i, maxFan-1)
 		}
 	}
-	if t == s.cur { // anything else is a preemption
-		x := e[d.decide(len(e), base, ^(uint64(1)<<base), asleep, false, t.op)]
-		if x != t {
-			d.sleep = append(d.sleep, sleeper{t.ID(), t.op})
+	before := len(d.stack) - 1
+	n := d.push(len(e), base)
+	n.at, n.last = len(s.log), s.lastKey
+	for _, x := range e[:n.n] {
+		n.tasks = append(n.tasks, x.ID())
+	}
+	for i := range n.n {
+		if i != n.taken && (t == s.cur || e[i].key.Name != "") {
+			n.cost |= 1 << i
 		}
-		return x
 	}
-	if asleep>>base&1 != 0 && d.depth == len(d.stack) {
-		// What is awake and as cheap comes in its place.
-		i := bits.TrailingZeros64(^(asleep | threads))
-		if i >= min(len(e), maxFan) {
-			return d.prune(s, t)
-		}
-		base = i
+	// Places in one uninterrupted row of steps share a footprint.
+	if before >= 0 && t == s.cur && d.stack[before].last == n.last {
+		n.foot = d.stack[before].foot
+	} else {
+		n.foot = d.feet.add()
 	}
-	return e[d.decide(len(e), base, threads, asleep, true, t.op)]
+	if d.spent < d.Bound || place%8 == 0 { // most runs have spent all; of their places it is enough to know some
+		d.seen[place] = n.foot
+	}
+	return e[d.take()]
 }
 
-// prune ends the run: what would come is tried elsewhere.
-func (d *DFS) prune(s *Scheduler, t *Task) *Task {
-	d.Pruned++
-	d.cut = true
-	s.Abort()
-	return t
-}
-
-// rouse wakes the sleepers whose operation has come to matter. again: one of them
-// has gone on without that.
-func (d *DFS) rouse(s *Scheduler) (again bool) {
-	if len(d.sleep) == 0 {
-		d.at = len(s.log)
-		return false
-	}
-	for _, x := range s.log[d.at:] {
-		d.sleep = slices.DeleteFunc(d.sleep, func(z sleeper) bool {
-			again = again || z.id == x.id
-			return z.id == x.id || Conflict(z.op, x.op)
-		})
-	}
-	d.at = len(s.log)
-	// Who waits for a lock is not in the log.
-	d.sleep = slices.DeleteFunc(d.sleep, func(z sleeper) bool {
-		return s.cur != nil && s.cur.asleep && Conflict(z.op, s.cur.op)
-	})
-	return again
-}
-
-func (d *DFS) asleep(t *Task) bool {
-	return slices.ContainsFunc(d.sleep, func(z sleeper) bool { return z.id == t.ID() })
-}
-
-// known reports whether this place has been reached before at no greater cost.
-func (d *DFS) known(s *Scheduler) bool {
+// place tells a place by its past, and whether it has been reached before at no
+// greater cost; then it returns that one.
+func (d *DFS) place(s *Scheduler) (place uint64, known bool) {
 	h := s.order.sum*0x9e3779b97f4a7c15 + uint64(s.order.steps)
-	if s.cur != nil {
-		h = scramble(h + s.cur.hb) // says who runs
-	}
-	with := h
-	for _, z := range d.sleep {
-		with += scramble(uint64(z.id)<<32+uint64(z.op.Obj)) | 1<<63
+	if c := s.cur; c != nil && c.seen == s.look {
+		h = scramble(h + c.hb) // says who runs
+		if c.op.Kind == kernel.OpYield {
+			h++
+		}
 	}
 	for spent := 0; spent <= d.spent; spent++ {
 		if _, ok := d.seen[h+uint64(spent)]; ok {
-			return true
-		}
-		if _, ok := d.seen[with+uint64(spent)]; ok {
-			return true
+			return h + uint64(spent), true
 		}
 	}
-	d.seen[with+uint64(d.spent)] = struct{}{}
-	return false
+	return h + uint64(d.spent), false
 }
 
 // Choose implements Strategy.
-func (d *DFS) Choose(_ *Scheduler, n int, _ string) int {
-	return d.decide(n, 0, ^uint64(1), 0, true, kernel.Op{})
+func (d *DFS) Choose(s *Scheduler, n int, _ string) int {
+	if d.depth == len(d.stack) {
+		foot := int32(0)
+		if k := len(d.stack); k > 0 {
+			foot = d.stack[k-1].foot
+		} else {
+			foot = d.feet.add()
+		}
+		node := d.push(n, 0)
+		node.at, node.last, node.foot = len(s.log), s.lastKey, foot
+		node.cost, node.wanted = ^uint64(1), ^uint64(0)
+	}
+	return d.take()
 }
 
-// End implements Strategy: places whose object turned out to be shared are
-// opened. A run that was cut short cannot tell; there all objects count whose
-// class has been shared in any run.
+// End implements Strategy: decisions where the run had a race are opened.
 func (d *DFS) End(s *Scheduler, _ *kernel.Report) {
-	for i := range d.stack {
-		n := &d.stack[i]
-		if n.open || n.op.Class == nil {
-			continue
-		}
-		if s.order.shared(n.op) {
-			n.open = true
-			d.hot[n.op.Class.Name()] = true
-		} else if d.cut && d.hot[n.op.Class.Name()] {
-			n.open = true
-		}
+	d.races.find(d, s.log)
+	if d.cut >= 0 {
+		d.races.findBehind(d, s, s.log)
 	}
+	d.feet.enter(d.stack, s.log, d.cut, s.objects)
 }
 
 func (d *DFS) String() string { return fmt.Sprintf("dfs of at most %d preemptions", d.Bound) }

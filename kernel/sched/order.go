@@ -38,15 +38,13 @@ type step struct {
 	id   int // kernel.Task.ID
 	born int // how many steps had been explored when the task was made
 	op   kernel.Op
+	key  Key
 }
 
 // access is what an order knows of an object, or of a bit of it.
 type access struct {
 	key   uint64 // Obj<<8 | Bit, 0 for a free slot
 	epoch uint32
-	task  int32  // who touched it first
-	many  bool   // others have touched it as well
-	tried bool   // by trylock
 	w, r  uint64 // hash of the last write; sum of the reads since
 	// Of a whole object: sums over its bits.
 	bw, br uint64
@@ -93,11 +91,8 @@ func (o *order) find(key uint64) *access {
 }
 
 // at returns the slot of a key, made if need be.
-func (o *order) at(key uint64, task int32) *access {
+func (o *order) at(key uint64) *access {
 	if a := o.find(key); a != nil {
-		if a.task != task {
-			a.many = true
-		}
 		return a
 	}
 	if o.n*2 >= len(o.table) {
@@ -113,7 +108,7 @@ func (o *order) at(key uint64, task int32) *access {
 	}
 	o.n++
 	a := o.slot(key)
-	*a = access{key: key, epoch: o.epoch, task: task}
+	*a = access{key: key, epoch: o.epoch}
 	return a
 }
 
@@ -136,11 +131,10 @@ func (o *order) add(t *Task, op kernel.Op) {
 		o.sum += t.hb
 		return
 	}
-	id := int32(t.t.ID)
 	key := uint64(op.Obj)<<8 | uint64(kernel.NoBit)
 	if op.Bit != kernel.NoBit {
-		o.at(key|1<<63, id) // the bit first: the table may move
-		bit := o.at(uint64(op.Obj)<<8|uint64(op.Bit), id)
+		o.at(key | 1<<63) // the bit first: the table may move
+		bit := o.at(uint64(op.Obj)<<8 | uint64(op.Bit))
 		all := o.find(key | 1<<63)
 		h += bit.w + 3*all.w
 		if Reads(op.Kind) {
@@ -153,12 +147,11 @@ func (o *order) add(t *Task, op kernel.Op) {
 			all.bw += t.hb - bit.w
 			all.br -= bit.r
 			bit.w, bit.r = t.hb, 0
-			bit.tried = bit.tried || op.Kind == kernel.OpTryLock
 		}
 		o.sum += t.hb
 		return
 	}
-	all := o.at(key|1<<63, id)
+	all := o.at(key | 1<<63)
 	h += 3*all.w + 11*all.bw
 	if Reads(op.Kind) {
 		t.hb = scramble(h)
@@ -168,26 +161,7 @@ func (o *order) add(t *Task, op kernel.Op) {
 		t.hb = scramble(h)
 		all.w, all.r = t.hb, 0
 	}
-	all.tried = all.tried || op.Kind == kernel.OpTryLock
 	o.sum += t.hb
-}
-
-// shared reports whether several tasks have touched what op touches, so that
-// its place among the steps of others can matter. That goes for unlocks, too:
-// before one, others come as far as the lock.
-func (o *order) shared(op kernel.Op) bool {
-	if op.Obj == 0 {
-		return false
-	}
-	whole := o.find(uint64(op.Obj)<<8 | uint64(kernel.NoBit) | 1<<63)
-	a := whole
-	if op.Bit != kernel.NoBit {
-		a = o.find(uint64(op.Obj)<<8 | uint64(op.Bit))
-		if a != nil && !a.many && whole != nil && whole.many && whole.w+whole.r != 0 {
-			a = whole // somebody looked at all bits at once
-		}
-	}
-	return a != nil && a.many
 }
 
 // Order returns the hash of the run's partial order, as far as it was explored.

@@ -104,14 +104,16 @@ func (s *Scheduler) yield(t *Task) {
 	if s.o.Stacks {
 		t.stack = stackOf()
 	}
-	if !raceMode {
+	if raceMode {
+		t.co.back()
+	} else {
 		n := s.pick()
 		if n == t {
 			return
 		}
-		s.next, s.picked = n, true
+		s.next = n
+		s.handOver(t)
 	}
-	t.co.back()
 	if s.halt {
 		s.w.Kill()
 	}
@@ -193,7 +195,7 @@ func (s *Scheduler) pick() *Task {
 		s.mix(uint64(t.t.ID), uint64(t.op.Obj)<<16|uint64(t.op.Bit)<<8|uint64(t.op.Kind))
 		if s.o.Order && s.explore {
 			s.order.add(t, t.op)
-			s.log = append(s.log, step{t.t.ID, t.born, t.op})
+			s.log = append(s.log, step{t.t.ID, t.born, t.op, t.key})
 		}
 		if s.o.Trace {
 			s.record(t)

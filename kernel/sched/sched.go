@@ -48,8 +48,7 @@ const epoch = 1_700_000_000 * kernel.Second
 // At each scheduling point the running task says what it is about to do and
 // calls pick, which runs on that task's own stack: if the strategy lets the
 // same task go on, nothing is switched at all. Only if another task is picked
-// does the running one give the thread back to the driver loop in Run, which
-// resumes the other.
+// is the thread handed over to that one.
 //
 // INVARIANTS: exactly the tasks in ready are not asleep; a task in sleepers is
 // asleep and its gate was closed when it was last looked at; a task whose gate
@@ -68,9 +67,8 @@ type Scheduler struct {
 	enabled  []*Task
 	sleepers [64]sleepList
 	cur      *Task
-	next     *Task // picked by the task that gave the thread back
-	picked   bool
-	users    int // alive and no kernel thread
+	next     *Task // who goes on
+	users    int   // alive and no kernel thread
 	running  bool
 
 	alarms []*kernel.Alarm // heap by (Deadline, Seq)
@@ -83,7 +81,9 @@ type Scheduler struct {
 	trace []Event
 	order order
 	log   []step // with Options.Order: the explored steps
-	look  int    // number of the pick: who is enabled carries it
+	// how many objects there were when exploration began
+	objects uint32
+	look    int // number of the pick: who is enabled carries it
 	// steps since the invariant was checked
 	unlooked int
 
@@ -150,7 +150,7 @@ func (s *Scheduler) Attach(w *kernel.World) {
 	w.SetLockdep(s.lockdep)
 	s.recycle()
 	s.sleepers = [64]sleepList{}
-	s.cur, s.next, s.picked, s.users, s.running = nil, nil, false, 0, false
+	s.cur, s.next, s.users, s.running = nil, nil, 0, false
 	clear(s.alarms)
 	s.alarms = s.alarms[:0]
 	s.seq, s.now, s.rest = 0, epoch, 0
@@ -161,7 +161,7 @@ func (s *Scheduler) Attach(w *kernel.World) {
 	s.switches, s.choices = s.switches[:0], s.choices[:0]
 	clear(s.chosen)
 	clear(s.names)
-	s.log = s.log[:0]
+	s.log, s.objects = s.log[:0], 0
 	if s.o.Order {
 		s.order.reset()
 	}
@@ -278,6 +278,7 @@ func (s *Scheduler) done(t *Task, oops *kernel.Oops, clean bool) {
 	}
 	if !clean {
 		s.goexit = true
+		s.w.SetMode(kernel.ModeDying)
 	}
 }
 
@@ -293,31 +294,58 @@ func (s *Scheduler) Run(main *kernel.Task) error {
 	s.Spawn(main)
 	s.w.SetMode(kernel.ModeRun)
 	defer s.finish()
+	s.next = s.pick()
+	s.handOver(nil)
+	return s.result()
+}
+
+// handOver lets s.next go on, and returns when it is t: t gives the thread to
+// others until it is its turn again. t is nil for the driver, whose turn it is
+// when nobody is left.
+//
+// A coroutine gives the thread back to whoever resumed it, so those that have
+// resumed another one make a stack, the driver at its bottom. Who is not in the
+// stack is resumed at once, by the task that ran last; who is in it goes on when
+// all above have given the thread back. That is little more than one switch of
+// coroutines for each switch of tasks, where a driver that resumes all needs
+// two.
+//
+//go:norace
+func (s *Scheduler) handOver(t *Task) {
 	for {
-		if !s.picked {
-			s.next = s.pick()
+		n := s.next
+		if n == t {
+			s.setCur(t)
+			return
 		}
-		s.picked = false
-		t := s.next
-		if t == nil {
-			break
+		if n == nil || n.resuming || s.goexit {
+			if t == nil {
+				return
+			}
+			t.co.back()
+			continue
 		}
-		s.setCur(t)
-		t.co.resume()
+		s.setCur(n)
+		if t != nil {
+			t.resuming = true
+		}
+		n.co.resume()
 		for s.req != nil {
 			req := s.req
 			s.req = nil
 			req()
-			t.co.resume()
+			n.co.resume()
 		}
-		if t.ended {
-			s.exit(t)
+		if t != nil {
+			t.resuming = false
 		}
-		if s.goexit {
-			break
+		if n.ended {
+			s.exit(n)
+			s.next = s.pick()
+		} else if raceMode {
+			s.next = s.pick()
 		}
 	}
-	return s.result()
 }
 
 // result completes the report, if there is one.
@@ -348,6 +376,7 @@ func (s *Scheduler) finish() {
 			continue
 		}
 		s.setCur(t)
+		s.next = t
 		t.co.resume()
 		for s.req != nil { // a task that asks for something while it is unwound
 			s.req = nil

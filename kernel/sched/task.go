@@ -16,8 +16,9 @@ type Task struct {
 	asleep   bool
 	timedOut bool
 	ended    bool
-	place    int // in ready
-	seen     int // Scheduler.look when it was last found enabled
+	resuming bool // has resumed another one, see handOver
+	place    int  // in ready
+	seen     int  // Scheduler.look when it was last found enabled
 	steps    int
 	key      Key
 	born     int       // see step
