@@ -82,6 +82,7 @@ type dataState struct {
 	defragWait    kernel.WaitQueue // for defragRunning to become 0
 
 	dataBios   kernel.Pool[dataBio]
+	nrDataBios kernel.AtomicInt64 // in use
 	writeState kernel.Pool[bufferedWrite]
 	dios       kernel.Pool[directIO]
 	dips       kernel.Pool[dioPrivate]
@@ -124,6 +125,7 @@ func (fsInfo *FsInfo) checkDataLeaks() {
 	k.WARN_ON(fsInfo.delallocBytes.Load() != 0, "BTRFS: at umount delalloc count %d", fsInfo.delallocBytes.Load())
 	k.WARN_ON(!fsInfo.fixups.Empty(), "BTRFS: at umount pages that wait for a fixup")
 	k.WARN_ON(fsInfo.orderedAlive.Load() != 0, "BTRFS: at umount %d ordered extents", fsInfo.orderedAlive.Load())
+	k.WARN_ON(fsInfo.nrDataBios.Load() != 0, "BTRFS: at umount %d bios of data", fsInfo.nrDataBios.Load())
 	k.WARN_ON(rsv.size != 0 || rsv.reserved != 0, "BTRFS: at umount delalloc reserve size %d reserved %d", rsv.size, rsv.reserved)
 	k.WARN_ON(!fsInfo.delallocRoots.Empty() || !fsInfo.orderedRoots.Empty(), "BTRFS: at umount roots with delalloc or ordered extents")
 }

@@ -110,6 +110,7 @@ type dataBio struct {
 func (inode *Inode) allocDataBio(page *mm.Page, logical uint64) *dataBio {
 	fsInfo := inode.root.fsInfo
 	dbio := fsInfo.dataBios.Get()
+	fsInfo.nrDataBios.Add(1)
 	if dbio.pages == nil {
 		dbio.pages = make([]*mm.Page, 0, BIO_MAX_PAGES)
 	}
@@ -158,6 +159,7 @@ func (dbio *dataBio) put() {
 	clear(dbio.pages)
 	dbio.pages = dbio.pages[:0]
 	dbio.bio, dbio.inode = nil, nil
+	fsInfo.nrDataBios.Add(-1)
 	fsInfo.dataBios.Put(dbio)
 }
 

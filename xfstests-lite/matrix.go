@@ -30,13 +30,16 @@ type MatrixOptions struct {
 	Progress   func(row MatrixRow)
 }
 
+// hopeless is after how many seeds without a finding the others are not tried.
+const hopeless = 4
+
 // MatrixRow is one commit under one strategy.
 type MatrixRow struct {
 	Slug     string  `json:"slug"`
 	Commit   string  `json:"commit"`
 	Case     string  `json:"case"` // which caught it
 	Strategy string  `json:"strategy"`
-	Seeds    int     `json:"seeds"`
+	Seeds    int     `json:"seeds"` // tried; a strategy that finds nothing with the first is given up
 	Found    int     `json:"found"`  // of the seeds
 	Median   int64   `json:"median"` // schedules to find it
 	P90      int64   `json:"p90"`
@@ -145,8 +148,12 @@ func matrixProgram(ctx context.Context, p *Program, r *btrfs.Revert, slug string
 			if err != nil {
 				return rows, err
 			}
+			row.Seeds = seed + 1
 			if len(res.Failures) == 0 {
 				counts, seconds = append(counts, o.Schedules), append(seconds, res.Time.Seconds())
+				if row.Found == 0 && seed+1 >= hopeless {
+					break
+				}
 				continue
 			}
 			f := res.Failures[0]

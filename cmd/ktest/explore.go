@@ -379,7 +379,7 @@ func (x *exploreFlags) runMatrix(ctx context.Context, slugs []string) error {
 		strategies = strings.Split(x.o.Strategy, ",")
 	}
 	rows, err := xfstests.Matrix(ctx, xfstests.Builtin(), slugs, xfstests.MatrixOptions{Strategies: strategies, Seeds: x.seeds, Schedules: x.o.Schedules,
-		Clean: x.clean, Workers: x.o.Workers, Depth: x.o.Depth, Progress: func(r xfstests.MatrixRow) {
+		Clean: x.clean, Workers: x.o.Workers, Depth: x.o.Depth, Raw: x.raw, Progress: func(r xfstests.MatrixRow) {
 			if !r.OK() {
 				problems++
 			}

@@ -359,6 +359,8 @@ func (page *Page) SetWriteback() {
 	started := !page.Flags.TestAndSet(PG_writeback)
 	if started {
 		mapping.Pages.SetMark(page.Index, PAGECACHE_TAG_WRITEBACK)
+	} else {
+		page.mm.K.WARN_ON(true, "writeback of page %d starts while it is under way", page.Index)
 	}
 	if !page.Dirty() {
 		mapping.Pages.ClearMark(page.Index, PAGECACHE_TAG_DIRTY)
