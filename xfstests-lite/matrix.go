@@ -39,7 +39,7 @@ type MatrixRow struct {
 	Commit   string  `json:"commit"`
 	Case     string  `json:"case"` // which caught it
 	Strategy string  `json:"strategy"`
-	Seeds    int     `json:"seeds"` // tried; a strategy that finds nothing with the first is given up
+	Seeds    int     `json:"seeds"`  // tried; a strategy that finds nothing with the first is given up
 	Found    int     `json:"found"`  // of the seeds
 	Median   int64   `json:"median"` // schedules to find it
 	P90      int64   `json:"p90"`
