@@ -173,6 +173,7 @@ type MountOptions struct {
 	NoBarrier           bool
 	Discard             bool
 	FlushOnCommit       bool
+	NoLogReplay         bool
 	CompressForce       bool  // also what did not become smaller the last time
 	CompressType        uint8 // BTRFS_COMPRESS_*; NONE: only files that ask for it
 	CompressLevel       int

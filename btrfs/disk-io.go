@@ -38,6 +38,9 @@ type treeState struct {
 
 	dataRelocRoot *Root // may be nil
 
+	logDroppedRefs []droppedRef // of a log replay
+	logExcluded    freeSpaceCtl // data that only the log refers to, in mixed block groups
+
 	transactionKthread *kernel.Task
 	cleanerKthread     *kernel.Task
 	commitKick         kernel.AtomicBool // the transaction kthread is to look now
@@ -60,7 +63,8 @@ const (
 //
 //kernel:none mirrors the BTRFS_FS_* enum
 const (
-	BTRFS_FS_OPEN = iota // mounted read-write, kthreads may work
+	BTRFS_FS_OPEN           = iota // mounted read-write, kthreads may work
+	BTRFS_FS_LOG_RECOVERING        // the log trees are being replayed
 	BTRFS_FS_CLOSING_START
 	BTRFS_FS_CLOSING_DONE
 	BTRFS_FS_UPDATE_UUID_TREE_GEN // the uuid tree is as new as the file system
@@ -90,6 +94,11 @@ func (fsInfo *FsInfo) incompat(bit uint64) bool { return fsInfo.superCopy.Incomp
 //
 //kernel:none mirrors btrfs_fs_compat_ro
 func (fsInfo *FsInfo) compatRo(bit uint64) bool { return fsInfo.superCopy.CompatRoFlags&bit != 0 }
+
+// logRecovering tells whether the log trees are being replayed.
+//
+//kernel:none tests BTRFS_FS_LOG_RECOVERING
+func (fsInfo *FsInfo) logRecovering() bool { return fsInfo.fsFlags.Test(BTRFS_FS_LOG_RECOVERING) }
 
 // closing tells whether the file system is being unmounted.
 //
@@ -715,12 +724,9 @@ func (fsInfo *FsInfo) CheckFeatures(isRwMount bool) error {
 		fsInfo.err("cannot mount read-write: no mixed back references")
 		return unix.EINVAL
 	}
-	if super.LogRoot != 0 {
-		if isRwMount {
-			fsInfo.err("cannot mount read-write: the log tree has to be replayed first")
-			return unix.EROFS
-		}
-		fsInfo.warn("log tree is not replayed: files may be as of the last commit")
+	if v := super.CompatRoFlags &^ BTRFS_FEATURE_COMPAT_RO_SUPP; v != 0 && super.LogRoot != 0 && !fsInfo.mountOpt.NoLogReplay {
+		fsInfo.err("cannot replay dirty log with unsupported compat_ro features (%#x), try rescue=nologreplay", v)
+		return unix.EINVAL
 	}
 	if super.NumDevices != 1 {
 		fsInfo.err("file system has %d devices, only one is supported", super.NumDevices)
@@ -858,6 +864,9 @@ func (fsInfo *FsInfo) openCtree() (err error) {
 		options.ReadOnly = true
 	}
 	fsInfo.setCompressIncompat(options.CompressType)
+	if err := fsInfo.checkOptions(options); err != nil {
+		return err
+	}
 	if err := fsInfo.CheckFeatures(!options.ReadOnly); err != nil {
 		return err
 	}
@@ -931,6 +940,14 @@ func (fsInfo *FsInfo) openCtree() (err error) {
 		return err
 	}
 
+	if super.LogRoot != 0 && !options.NoLogReplay {
+		fsInfo.info("start tree-log replay")
+		if err := fsInfo.replayLog(); err != nil {
+			fsInfo.cleanupAllTransactions()
+			return err
+		}
+	}
+
 	fsInfo.fsRoot, err = fsInfo.ReadFsRoot(&disk.Key{Objectid: disk.BTRFS_FS_TREE_OBJECTID, Type: disk.BTRFS_ROOT_ITEM_KEY, Offset: ^uint64(0)})
 	if err != nil {
 		fsInfo.warn("failed to read fs tree: %d", err)
@@ -946,6 +963,40 @@ func (fsInfo *FsInfo) openCtree() (err error) {
 			fsInfo.cleanerKthread.Stop()
 			return err
 		}
+	}
+	return nil
+}
+
+// replayLog brings what was fsynced since the last commit into the subvolumes.
+// It writes, on a read-only mount too.
+//
+//kernel:fs/btrfs/disk-io.c btrfs_replay_log
+func (fsInfo *FsInfo) replayLog() error {
+	super := &fsInfo.superCopy
+	switch {
+	case fsInfo.deviceReadOnly():
+		fsInfo.warn("log replay required on RO media, try rescue=nologreplay")
+		return unix.EIO
+	case fsInfo.fsState.Test(BTRFS_FS_STATE_ERROR):
+		fsInfo.err("the log of a file system with errors cannot be replayed, try rescue=nologreplay")
+		return unix.EROFS
+	}
+	fsInfo.logExcluded.init(fsInfo)
+	logTreeRoot := fsInfo.allocRoot(disk.BTRFS_TREE_LOG_OBJECTID)
+	err := logTreeRoot.loadSuperRoot(super.LogRoot, fsInfo.generation+1, int(super.LogRootLevel))
+	if err != nil {
+		fsInfo.warn("failed to read log tree")
+		return err
+	}
+	err = logTreeRoot.recoverLogTrees()
+	logTreeRoot.freeExtentBuffers()
+	if err != nil {
+		fsInfo.err("failed to recover log tree: %v", err)
+		return err
+	}
+	fsInfo.includeLoggedExtents()
+	if fsInfo.sb.IsRdonly() {
+		return fsInfo.CommitSuper()
 	}
 	return nil
 }

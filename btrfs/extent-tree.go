@@ -1008,18 +1008,20 @@ func (root *Root) getAllocProfileByRoot(isData bool) uint64 {
 	return root.fsInfo.getAllocProfile(disk.BTRFS_BLOCK_GROUP_METADATA)
 }
 
-// pinDownReserved gives up reserved space that must not be used again before
-// the commit: it may be on its way to the device.
+// pinDownExtent pins space that must not be used before the commit; reserved
+// space is given up: it may be on its way to the device.
 //
 //kernel:fs/btrfs/extent-tree.c pin_down_extent
-func (trans *TransHandle) pinDownReserved(blockGroup *BlockGroup, bytenr, numBytes uint64) {
+func (trans *TransHandle) pinDownExtent(blockGroup *BlockGroup, bytenr, numBytes uint64, reserved bool) {
 	spaceInfo := blockGroup.spaceInfo
 	spaceInfo.lock.Lock()
 	blockGroup.lock.Lock()
 	blockGroup.pinned += numBytes
-	blockGroup.reserved -= numBytes
 	spaceInfo.bytesPinned += numBytes
-	spaceInfo.bytesReserved -= numBytes
+	if reserved {
+		blockGroup.reserved -= numBytes
+		spaceInfo.bytesReserved -= numBytes
+	}
 	blockGroup.lock.Unlock()
 	spaceInfo.lock.Unlock()
 	trans.transaction.pinnedExtents.SetExtentDirty(bytenr, bytenr+numBytes-1)
@@ -1034,8 +1036,89 @@ func (trans *TransHandle) PinReservedExtent(start, length uint64) error {
 	if blockGroup == nil {
 		return trans.fsInfo.badExtent("in no block group", start)
 	}
-	trans.pinDownReserved(blockGroup, start, length)
+	trans.pinDownExtent(blockGroup, start, length, true)
 	return nil
+}
+
+// pinExtentForLogReplay takes a block of a log tree, which no extent item
+// knows, out of the free space until the commit.
+//
+//kernel:fs/btrfs/extent-tree.c btrfs_pin_extent_for_log_replay
+func (trans *TransHandle) pinExtentForLogReplay(eb *ExtentBuffer) error {
+	fsInfo := trans.fsInfo
+	blockGroup := fsInfo.lookupBlockGroup(eb.Start)
+	if blockGroup == nil {
+		return fsInfo.badExtent("of a log tree is in no block group", eb.Start)
+	}
+	if err := blockGroup.cacheBlockGroup(); err != nil {
+		return err
+	}
+	if blockGroup.ctl.remove(eb.Start, uint64(fsInfo.nodesize)) != nil {
+		return fsInfo.badExtent("of a log tree is in use", eb.Start)
+	}
+	trans.pinDownExtent(blockGroup, eb.Start, uint64(fsInfo.nodesize), false)
+	return nil
+}
+
+// excludeLoggedExtent takes a part of data that only a log refers to out of the
+// free space. In mixed block groups other parts of it may be in use already,
+// or excluded before.
+//
+//kernel:fs/btrfs/extent-tree.c __exclude_logged_extent
+func (fsInfo *FsInfo) excludeLoggedExtent(start, numBytes uint64, mixed bool) error {
+	blockGroup := fsInfo.lookupBlockGroup(start)
+	if blockGroup == nil || numBytes == 0 || numBytes > blockGroup.end()-start {
+		return fsInfo.badExtent("of a log is in no block group", start)
+	}
+	if err := blockGroup.cacheBlockGroup(); err != nil {
+		return err
+	}
+	if !mixed {
+		if blockGroup.ctl.remove(start, numBytes) != nil {
+			return fsInfo.badExtent("of a log is in use", start)
+		}
+		return nil
+	}
+	for _, r := range blockGroup.ctl.removeWithin(start, start+numBytes) {
+		if err := fsInfo.logExcluded.add(r.offset, r.bytes); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// excludeLoggedExtents does that for all data that a leaf of a log tree of a
+// file system with mixed block groups refers to.
+//
+//kernel:fs/btrfs/extent-tree.c btrfs_exclude_logged_extents
+func (fsInfo *FsInfo) excludeLoggedExtents(eb *ExtentBuffer) error {
+	for i := range eb.Nritems() {
+		item := eb.ItemData(i)
+		if eb.ItemKey(i).Type != disk.BTRFS_EXTENT_DATA_KEY || len(item) < disk.SizeofFileExtentItem {
+			continue
+		}
+		var fi disk.FileExtentItem
+		fi.Decode(item)
+		if fi.Type == disk.BTRFS_FILE_EXTENT_INLINE || fi.DiskBytenr == 0 {
+			continue
+		}
+		if err := fsInfo.excludeLoggedExtent(fi.DiskBytenr, fi.DiskNumBytes, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// includeLoggedExtents makes free again what was excluded and nothing refers
+// to after all.
+//
+//kernel:none the kernel forgets it until the next mount
+func (fsInfo *FsInfo) includeLoggedExtents() {
+	for _, r := range fsInfo.logExcluded.removeWithin(0, ^uint64(0)) {
+		if err := fsInfo.lookupBlockGroup(r.offset).ctl.add(r.offset, r.bytes); err != nil {
+			fsInfo.k.WARN_ON(true, "extent %d of a log is free already", r.offset)
+		}
+	}
 }
 
 // unpinExtentRange takes pins back, filling up the global reserve first. Only
@@ -1260,7 +1343,7 @@ func (trans *TransHandle) FreeTreeBlock(root *Root, buf *ExtentBuffer, parent ui
 	// No item was inserted yet, and now none will be.
 	blockGroup := fsInfo.lookupBlockGroup(buf.Start)
 	if !reuse {
-		trans.pinDownReserved(blockGroup, buf.Start, blocksize)
+		trans.pinDownExtent(blockGroup, buf.Start, blocksize, true)
 		return nil
 	}
 	err := blockGroup.ctl.add(buf.Start, blocksize)
@@ -1274,6 +1357,10 @@ func (trans *TransHandle) FreeTreeBlock(root *Root, buf *ExtentBuffer, parent ui
 //kernel:fs/btrfs/extent-tree.c btrfs_free_extent
 func (trans *TransHandle) FreeExtent(root *Root, bytenr, numBytes, parent, rootObjectid, owner, offset uint64) error {
 	fsInfo := trans.fsInfo
+	if fsInfo.logRecovering() && !isTreeOwner(owner) {
+		fsInfo.logDroppedRefs = append(fsInfo.logDroppedRefs, droppedRef{root, bytenr, numBytes, parent, rootObjectid, owner, offset})
+		return nil
+	}
 	trans.lockAlloc()
 	trans.countUpdate()
 	freed, err := trans.freeExtentRaw(bytenr, numBytes, parent, rootObjectid, owner, offset, 1, true)
@@ -1542,6 +1629,30 @@ func (trans *TransHandle) AllocReservedFileExtent(root *Root, owner, offset uint
 	}
 	trans.unlockAlloc()
 	return trans.abortOn(err)
+}
+
+// allocLoggedFileExtent makes the item of a data extent that only a log refers
+// to, with one reference.
+//
+//kernel:fs/btrfs/extent-tree.c btrfs_alloc_logged_file_extent
+func (trans *TransHandle) allocLoggedFileExtent(root *Root, owner, offset uint64, ins *disk.Key) error {
+	fsInfo := trans.fsInfo
+	if fsInfo.incompat(disk.BTRFS_FEATURE_INCOMPAT_MIXED_GROUPS) {
+		if fsInfo.logExcluded.remove(ins.Objectid, ins.Offset) != nil {
+			return fsInfo.badExtent("of a log is in use", ins.Objectid)
+		}
+	} else if err := fsInfo.excludeLoggedExtent(ins.Objectid, ins.Offset, false); err != nil {
+		return err
+	}
+	blockGroup := fsInfo.lookupBlockGroup(ins.Objectid)
+	spaceInfo := blockGroup.spaceInfo
+	spaceInfo.lock.Lock()
+	blockGroup.lock.Lock()
+	blockGroup.reserved += ins.Offset
+	spaceInfo.bytesReserved += ins.Offset
+	blockGroup.lock.Unlock()
+	spaceInfo.lock.Unlock()
+	return trans.AllocReservedFileExtent(root, owner, offset, ins)
 }
 
 // initNewBuffer makes the buffer of a new block: locked, with a header. EAGAIN:

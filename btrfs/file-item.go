@@ -160,15 +160,15 @@ func (inode *Inode) lookupBioSums(offset, diskBytenr uint64, sums []byte) error 
 func (fsInfo *FsInfo) LookupCsumsRange(start, end uint64) (list []*OrderedSum, err error) {
 	path := NewPath()
 	defer path.Free()
-	return fsInfo.lookupCsumsList(path, start, end)
+	return fsInfo.csumRoot.lookupCsumsList(path, start, end)
 }
 
-// lookupCsumsList is that with a path which says how to look.
+// lookupCsumsList is that for the csum tree or a log tree, with a path which
+// says how to look.
 //
 //kernel:none btrfs_lookup_csums_list with the path of its callers
-func (fsInfo *FsInfo) lookupCsumsList(path *Path, start, end uint64) (list []*OrderedSum, err error) {
-	root := fsInfo.csumRoot
-	sectorsize := uint64(fsInfo.sectorsize)
+func (root *Root) lookupCsumsList(path *Path, start, end uint64) (list []*OrderedSum, err error) {
+	sectorsize := uint64(root.fsInfo.sectorsize)
 	key := disk.Key{Objectid: disk.BTRFS_EXTENT_CSUM_OBJECTID, Type: disk.BTRFS_EXTENT_CSUM_KEY, Offset: start}
 	found, err := root.SearchSlot(nil, &key, path, 0, false)
 	if err != nil {

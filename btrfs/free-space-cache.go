@@ -144,6 +144,28 @@ func (ctl *freeSpaceCtl) remove(offset, bytes uint64) error {
 	return nil
 }
 
+// removeWithin takes what is free of [start, end).
+//
+//kernel:none what btrfs_remove_free_space does with ranges that are not wholly free
+func (ctl *freeSpaceCtl) removeWithin(start, end uint64) (taken []freeSpace) {
+	ctl.lock.Lock()
+	for at := start; ; {
+		prev, r := ctl.neighbours(at)
+		if prev.bytes > 0 && prev.offset+prev.bytes > at {
+			r = prev
+		}
+		if r.bytes == 0 || r.offset >= end {
+			break
+		}
+		from := max(r.offset, at)
+		at = min(r.offset+r.bytes, end)
+		ctl.take(r, from, at-from)
+		taken = append(taken, freeSpace{from, at - from})
+	}
+	ctl.lock.Unlock()
+	return taken
+}
+
 // findSpaceForAlloc takes bytes from a range of at least bytes+emptySize: the
 // first at or behind offset if one is near, else the smallest that fits.
 // On failure maxExtentSize is the longest range.

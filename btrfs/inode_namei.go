@@ -721,9 +721,11 @@ func (parent *Inode) addLink(trans *TransHandle, inode *Inode, name string, addB
 	}
 	parent.ISizeWrite(parent.ISize() + int64(len(name))*2)
 	parent.IncIversion()
-	now := parent.CurrentTime()
-	parent.SetMtime(now)
-	parent.SetCtime(now)
+	if !root.fsInfo.logRecovering() { // the log has the times as of the fsync
+		now := parent.CurrentTime()
+		parent.SetMtime(now)
+		parent.SetCtime(now)
+	}
 	if err := root.UpdateInode(trans, parent); err != nil {
 		trans.Abort(err)
 		return err
@@ -1716,7 +1718,8 @@ func (root *Root) lastOrphan(key *disk.Key) (found bool, err error) {
 //kernel:fs/btrfs/inode.c btrfs_evict_inode
 func (inode *Inode) evictInode() {
 	inode.evictTruncatePages()
-	if inode.Nlink() > 0 || inode.IsBadInode() || inode.root == nil {
+	// What a log replay leaves without names is an orphan, for the clean-up.
+	if inode.Nlink() > 0 || inode.IsBadInode() || inode.root == nil || inode.root.fsInfo.logRecovering() {
 		inode.ClearInode()
 		return
 	}

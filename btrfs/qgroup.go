@@ -16,41 +16,59 @@ import (
 
 // markQgroupsInconsistent runs when a file system is mounted for writing.
 //
-//kernel:fs/btrfs/qgroup.c qgroup_mark_inconsistent
+//kernel:none part of btrfs_read_qgroup_config
 func (fsInfo *FsInfo) markQgroupsInconsistent() error {
-	key := disk.Key{Objectid: disk.BTRFS_QUOTA_TREE_OBJECTID, Type: disk.BTRFS_ROOT_ITEM_KEY}
-	root, err := fsInfo.treeRoot.readTreeRoot(&key)
-	if err == unix.ENOENT {
-		return nil
-	}
-	if err != nil {
+	root, err := fsInfo.countingQuotaRoot()
+	if err != nil || root == nil {
 		return err
 	}
 	defer root.freeExtentBuffers()
-	root.state.Set(BTRFS_ROOT_TRACK_DIRTY)
-
-	path := NewPath()
-	defer path.Free()
-	key = disk.Key{Type: disk.BTRFS_QGROUP_STATUS_KEY}
-	flags, found, err := root.qgroupFlags(nil, path, &key)
-	path.Release()
-	if err != nil || !found || flags&disk.BTRFS_QGROUP_STATUS_FLAG_ON == 0 || flags&disk.BTRFS_QGROUP_STATUS_FLAG_INCONSISTENT != 0 {
-		return err
-	}
-	fsInfo.warn("qgroups are not counted: they become inconsistent")
 	trans, err := fsInfo.treeRoot.StartTransaction(1)
 	if err != nil {
 		return err
 	}
-	if flags, found, err = root.qgroupFlags(trans, path, &key); err != nil || !found {
+	if err := root.qgroupMarkInconsistent(trans); err != nil {
 		trans.End()
+		return err
+	}
+	return trans.Commit()
+}
+
+// countingQuotaRoot is the quota tree, if its numbers are said to be right.
+//
+//kernel:none the head of btrfs_read_qgroup_config
+func (fsInfo *FsInfo) countingQuotaRoot() (*Root, error) {
+	key := disk.Key{Objectid: disk.BTRFS_QUOTA_TREE_OBJECTID, Type: disk.BTRFS_ROOT_ITEM_KEY}
+	root, err := fsInfo.treeRoot.readTreeRoot(&key)
+	if err != nil {
+		return nil, ignoreENOENT(err)
+	}
+	root.state.Set(BTRFS_ROOT_TRACK_DIRTY)
+	path := NewPath()
+	flags, found, err := root.qgroupFlags(nil, path)
+	path.Free()
+	if err != nil || !found || flags&disk.BTRFS_QGROUP_STATUS_FLAG_ON == 0 || flags&disk.BTRFS_QGROUP_STATUS_FLAG_INCONSISTENT != 0 {
+		root.freeExtentBuffers()
+		return nil, err
+	}
+	fsInfo.warn("qgroups are not counted: they become inconsistent")
+	return root, nil
+}
+
+// qgroupMarkInconsistent says that the quota tree's numbers are not right.
+//
+//kernel:fs/btrfs/qgroup.c qgroup_mark_inconsistent
+func (root *Root) qgroupMarkInconsistent(trans *TransHandle) error {
+	path := NewPath()
+	defer path.Free()
+	flags, found, err := root.qgroupFlags(trans, path)
+	if err != nil || !found {
 		return err
 	}
 	data := path.Nodes[0].ItemData(path.Slots[0])
 	binary.LittleEndian.PutUint64(data[qgroupStatusFlags:], flags|disk.BTRFS_QGROUP_STATUS_FLAG_INCONSISTENT)
-	fsInfo.MarkBufferDirty(path.Nodes[0])
-	path.Release()
-	return trans.Commit()
+	root.fsInfo.MarkBufferDirty(path.Nodes[0])
+	return nil
 }
 
 // qgroupStatusFlags is the place of the flags in a status item.
@@ -59,8 +77,9 @@ const qgroupStatusFlags = 16
 // qgroupFlags reads the status item's flags, and leaves path there.
 //
 //kernel:none part of btrfs_read_qgroup_config
-func (root *Root) qgroupFlags(trans *TransHandle, path *Path, key *disk.Key) (flags uint64, found bool, err error) {
-	found, err = root.SearchSlot(trans, key, path, 0, trans != nil)
+func (root *Root) qgroupFlags(trans *TransHandle, path *Path) (flags uint64, found bool, err error) {
+	key := disk.Key{Type: disk.BTRFS_QGROUP_STATUS_KEY}
+	found, err = root.SearchSlot(trans, &key, path, 0, trans != nil)
 	if err != nil || !found {
 		return 0, false, err
 	}

@@ -203,7 +203,7 @@ func (sctx *scrubCtx) scrubExtent(m *chunkMap, e *scrubExtent) error {
 		path := NewPath()
 		path.SkipLocking, path.SearchCommitRoot = true, true
 		var err error
-		sums, err = fsInfo.lookupCsumsList(path, e.start, e.start+e.len-1)
+		sums, err = fsInfo.csumRoot.lookupCsumsList(path, e.start, e.start+e.len-1)
 		path.Free()
 		if err != nil {
 			return err

@@ -91,6 +91,13 @@ func parseOptions(v *vfs.VFS, data string, o *MountOptions) error {
 			o.FlushOnCommit = true
 		case "noflushoncommit":
 			o.FlushOnCommit = false
+		case "nologreplay", "norecovery":
+			o.NoLogReplay = true
+		case "rescue":
+			if value != "nologreplay" {
+				return bad(opt)
+			}
+			o.NoLogReplay = true
 		case "commit":
 			n, ok := number(0, 1<<31)
 			if !ok {
@@ -129,6 +136,17 @@ func parseOptions(v *vfs.VFS, data string, o *MountOptions) error {
 		default:
 			return bad(opt)
 		}
+	}
+	return nil
+}
+
+// checkOptions: some options are for read-only mounts.
+//
+//kernel:fs/btrfs/super.c btrfs_check_options
+func (fsInfo *FsInfo) checkOptions(o *MountOptions) error {
+	if o.NoLogReplay && !o.ReadOnly {
+		fsInfo.err("nologreplay must be used with ro mount option")
+		return unix.EINVAL
 	}
 	return nil
 }
@@ -410,6 +428,10 @@ func (fsInfo *FsInfo) remountReadWrite() error {
 	if err := fsInfo.CheckFeatures(true); err != nil {
 		return err
 	}
+	if fsInfo.superCopy.LogRoot != 0 {
+		fsInfo.warn("mount required to replay tree-log, cannot remount read-write")
+		return unix.EINVAL
+	}
 	fsInfo.fsState.Clear(BTRFS_FS_STATE_RO)
 	fsInfo.fsFlags.Set(BTRFS_FS_OPEN)
 	return fsInfo.startPreRwMount()
@@ -507,6 +529,9 @@ func (superOps) RemountFs(sb *vfs.SuperBlock, flags *vfs.MountFlags, data string
 		*flags |= unix.MS_RDONLY
 	}
 	options.ReadOnly = *flags&unix.MS_RDONLY != 0
+	if err := fsInfo.checkOptions(&options); err != nil {
+		return err
+	}
 	fsInfo.fsState.Set(BTRFS_FS_STATE_REMOUNTING)
 	defer fsInfo.fsState.Clear(BTRFS_FS_STATE_REMOUNTING)
 	fsInfo.waitDefragInodes()
@@ -577,6 +602,9 @@ func (superOps) ShowOptions(root *vfs.Dentry) string {
 	}
 	if o.AutoDefrag {
 		b.WriteString(",autodefrag")
+	}
+	if o.NoLogReplay {
+		b.WriteString(",rescue=nologreplay")
 	}
 	if o.UserSubvolRmAllowed {
 		b.WriteString(",user_subvol_rm_allowed")
