@@ -90,8 +90,16 @@ func (v *victim) survey(t testing.TB) {
 	for key, o := range img.Roots(img.TreeRoot()) {
 		roots = append(roots, image.RootOf(key.Objectid, &o))
 	}
+	if logs, ok := img.LogRoot(); ok {
+		roots = append(roots, logs)
+		for key, o := range img.Roots(logs) {
+			roots = append(roots, image.RootOf(key.Objectid, &o))
+		}
+	}
 	for _, r := range roots {
-		v.ids = append(v.ids, r.Tree)
+		if v.trees[r.Tree] == nil {
+			v.ids = append(v.ids, r.Tree)
+		}
 		err := img.Walk(r, func(x *image.Visit) error {
 			if x.Err != nil {
 				return x.Err
@@ -240,9 +248,35 @@ touch nocow; chattr +C nocow; seq 4000 > nocow
 btrfs subvolume create gone >/dev/null; echo x > gone/x; btrfs subvolume delete gone >/dev/null
 sync`
 
-// kernelVictim was made by Linux. KTEST_UPDATE=1 makes it anew.
-var kernelVictim = sync.OnceValues(func() (*victim, error) {
-	packed, err := os.ReadFile(kernelVictimFile)
+// logVictimFile holds what a machine left that crashed after logVictimScript.
+const logVictimFile = "testdata/kernel-log.zst"
+
+// logVictimScript fsyncs much of what it changes, so that there are log trees.
+const logVictimScript = `set -e; cd "$1"
+sync_() { for f; do xfs_io -r -c fsync $f; done; }
+btrfs -q subvolume create sub >/dev/null; mkdir -p d/e/g attrs
+for i in $(seq 15); do head -c $((i*190)) /dev/zero | tr '\0' x > d/f$i; ln d/f$i d/e/$(printf '%0100d' $i); done
+for i in $(seq 40); do : > attrs/$i; setfattr -n user.one -v $(printf '%01500d' $i) attrs/$i; setfattr -n user.two -v x attrs/$i; done
+seq 60000 > big; seq 9000 > sub/text; seq 5000 > zstd; mkdir gone; echo 1 > gone/a; echo 2 > gone/b
+for i in 0 1 2 3 4 5 6 7 8 9; do echo $i > d/e/g/$i; done; seq 200 > inline
+sync
+for i in 3 6 9; do rm d/f$i d/e/g/$i; done; for i in 1 5; do mv d/f$i d/f$i.new; done; mkdir d/new; seq 900 > d/new/file; sync_ d/new/file d/e/g d
+for i in $(seq 2 3 40); do setfattr -x user.two attrs/$i; setfattr -n user.three -v $(printf '%0900d' $i) attrs/$i; sync_ attrs/$i; done
+rm -r gone; sync_ .
+xfs_io -c "pwrite -S 7 50k 20k" -c "fpunch 120k 50k" -c fsync big >/dev/null
+xfs_io -f -c "falloc -k 0 400k" -c "pwrite 100k 30k" -c "fsync" prealloc >/dev/null
+xfs_io -f -c "reflink big 0 16k 64k" -c "reflink big 64k 200k 64k" -c fsync clone >/dev/null
+touch z; btrfs property set z compression zstd; seq 30000 > z; sync_ z; seq 3000 >> inline; sync_ inline
+seq 1000 >> sub/text; seq 99 > sub/new; sync_ sub/text sub/new; xfs_io -c "truncate 1000" -c fsync zstd; ln big d/big; sync_ big; ln -s big link; sync_ .`
+
+// kernelVictim and logVictim were made by Linux. KTEST_UPDATE=1 makes them anew.
+var (
+	kernelVictim = sync.OnceValues(func() (*victim, error) { return unpackVictim("kernel", kernelVictimFile) })
+	logVictim    = sync.OnceValues(func() (*victim, error) { return unpackVictim("log", logVictimFile) })
+)
+
+func unpackVictim(name, file string) (*victim, error) {
+	packed, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
@@ -254,39 +288,57 @@ var kernelVictim = sync.OnceValues(func() (*victim, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &victim{name: "kernel", size: binary.LittleEndian.Uint64(raw), image: map[uint64][]byte{}}
+	v := &victim{name: name, size: binary.LittleEndian.Uint64(raw), image: map[uint64][]byte{}}
 	for raw = raw[8:]; len(raw) > 0; raw = raw[8+block:] {
 		v.image[binary.LittleEndian.Uint64(raw)] = raw[8 : 8+block]
 	}
 	return v, nil
-})
+}
 
-func makeKernelVictim(t *testing.T) {
+// makeVictims lets Linux make the images that it made.
+func makeVictims(t *testing.T) {
 	oracle.Need(t, oracle.Kernel, oracle.Progs, oracle.Mkfs, oracle.XfsIO)
 	path := filepath.Join(t.TempDir(), "img")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	const size = 128 << 20
-	os.Truncate(path, size)
+	os.Truncate(path, 128<<20)
 	oracle.Run(t, "mkfs.btrfs", "-q", "-n", "4096", "-m", "dup", "-L", "victim", path)
-	dir, umount := oracle.Mount(t, path, "")
-	if out, err := exec.Command("bash", "-c", kernelVictimScript, "x", dir).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	play := func(path, script, options string, crash func()) {
+		dir, umount := oracle.Mount(t, path, options)
+		if out, err := exec.Command("bash", "-c", script, "x", dir).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		crash()
+		umount()
 	}
-	umount()
+	play(path, kernelVictimScript, "", func() {})
 	oracle.Check(t, path)
+	packVictim(t, path, kernelVictimFile)
+
+	// This one small: it is kept whole in memory.
+	k := kernel.New(kernel.Options{})
+	dev, logged := mkloop(t, k, 40<<20, mkfs.Options{NodeSize: 4096, AllowTiny: true, Label: "victim"})
+	dev.Close()
+	play(logged, logVictimScript, "commit=300", func() {
+		oracle.Run(t, "cp", logged, path)
+	})
+	packVictim(t, path, logVictimFile)
+}
+
+// packVictim keeps what is in use of an image: old versions of blocks would make
+// the file large.
+func packVictim(t *testing.T, path, file string) {
 	all, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
+	size := uint64(len(all))
 	raw := binary.LittleEndian.AppendUint64(nil, size)
 	img, err := image.OpenReaderAt(bytes.NewReader(all), size)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Only what is in use, and of the chunks only the first and last megabytes
-	// of free space: old versions of blocks make the file large.
 	for at := uint64(0); at < size; at += block {
 		b := all[at : at+block]
 		if bytes.Count(b, []byte{0}) == block {
@@ -303,8 +355,8 @@ func makeKernelVictim(t *testing.T) {
 		t.Fatal(err)
 	}
 	packed := e.EncodeAll(raw, nil)
-	t.Logf("%d blocks, %d bytes", len(raw)/(block+8), len(packed))
-	if err := os.WriteFile(kernelVictimFile, packed, 0o644); err != nil {
+	t.Logf("%s: %d blocks, %d bytes", file, len(raw)/(block+8), len(packed))
+	if err := os.WriteFile(file, packed, 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -326,7 +378,7 @@ func victims(t testing.TB) []*victim {
 	victimLock.Lock()
 	defer victimLock.Unlock()
 	var all []*victim
-	for _, get := range []func() (*victim, error){ourVictim, kernelVictim} {
+	for _, get := range []func() (*victim, error){ourVictim, kernelVictim, logVictim} {
 		v, err := get()
 		if err != nil {
 			t.Fatal(err)
@@ -343,7 +395,7 @@ func victims(t testing.TB) []*victim {
 // damaging.
 func TestVictims(t *testing.T) {
 	if os.Getenv("KTEST_UPDATE") != "" {
-		makeKernelVictim(t)
+		makeVictims(t)
 	}
 	for _, v := range victims(t) {
 		k := kernel.New(kernel.Options{})
@@ -354,7 +406,9 @@ func TestVictims(t *testing.T) {
 				types[disk.ItemKey(n.block, i).Type]++
 			}
 		}
-		if h := v.height(disk.BTRFS_FS_TREE_OBJECTID); h < 3 {
+		if logs := len(v.trees[disk.BTRFS_TREE_LOG_OBJECTID]); v.name == "log" && logs < 12 {
+			t.Errorf("the log trees have only %d blocks", logs)
+		} else if h := v.height(disk.BTRFS_FS_TREE_OBJECTID); v.name != "log" && h < 3 {
 			t.Errorf("%s: the fs tree has only %d levels", v.name, h)
 		}
 		var b strings.Builder

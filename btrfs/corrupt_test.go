@@ -506,8 +506,8 @@ func watchdog(workers []*corruptor) (stop func()) {
 	return func() { close(done) }
 }
 
-// TestCorruptImages damages two file systems, one made by this code and one by
-// Linux, in each of some thousand ways. KTEST_CORRUPT is how many;
+// TestCorruptImages damages three file systems, one made by this code and two by
+// Linux, of which one has log trees to replay, in each of some thousand ways. KTEST_CORRUPT is how many;
 // KTEST_CORRUPT_SEED is the first seed, and without KTEST_CORRUPT the only one.
 func TestCorruptImages(t *testing.T) {
 	all := victims(t)
