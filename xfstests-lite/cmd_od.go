@@ -32,23 +32,44 @@ func (f odFormat) width() int {
 	return map[int]int{1: 4, 2: 6, 4: 11, 8: 20}[f.size]
 }
 
-func (f odFormat) show(p []byte) string {
+// show appends a value right-aligned in cell columns. Gigabytes go through here.
+func (f odFormat) show(to, p []byte, cell int) []byte {
 	if f.kind == 'c' || f.kind == 'a' {
-		return odChar(p[0], f.kind == 'a')
+		s := odChar(p[0], f.kind == 'a')
+		return append(append(to, spaces(cell-len(s))...), s...)
 	}
 	var v [8]byte
 	copy(v[:], p[:min(len(p), f.size)])
 	n := binary.LittleEndian.Uint64(v[:])
+	bits := 0 // of a digit
 	switch f.kind {
 	case 'x':
-		return fmt.Sprintf("%0*x", 2*f.size, n)
+		bits = 4
 	case 'o':
-		return fmt.Sprintf("%0*o", f.width(), n)
+		bits = 3
 	case 'd':
 		shift := 64 - 8*f.size
-		return strconv.FormatInt(int64(n<<shift)>>shift, 10)
+		s := strconv.AppendInt(v[:0], int64(n<<shift)>>shift, 10)
+		return append(append(to, spaces(cell-len(s))...), s...)
+	default:
+		s := strconv.AppendUint(v[:0], n, 10)
+		return append(append(to, spaces(cell-len(s))...), s...)
 	}
-	return strconv.FormatUint(n, 10)
+	digits := f.width()
+	to = append(to, spaces(cell-digits)...)
+	for d := digits - 1; d >= 0; d-- {
+		to = append(to, "0123456789abcdef"[n>>(d*bits)&(1<<bits-1)])
+	}
+	return to
+}
+
+// spaces are n blanks.
+func spaces(n int) string {
+	const blanks = "                                "
+	if n <= len(blanks) {
+		return blanks[:max(n, 0)]
+	}
+	return strings.Repeat(" ", n)
 }
 
 func odChar(b byte, named bool) string {
@@ -162,16 +183,24 @@ func cmdOd(c *call) int {
 	if len(formats) == 0 {
 		formats = []odFormat{{kind: 'o', size: 2}}
 	}
-	address := func(n int64) string {
+	address := func(to []byte, n int64) []byte {
+		base, digits := 8, 7
 		switch radix {
 		case 'x':
-			return fmt.Sprintf("%06x", n)
+			base, digits = 16, 6
 		case 'd':
-			return fmt.Sprintf("%07d", n)
+			base = 10
 		case 'n':
-			return ""
+			return to
 		}
-		return fmt.Sprintf("%07o", n)
+		start := len(to)
+		to = append(to, "0000000"[:digits]...)
+		to = strconv.AppendInt(to, n, base)
+		// The number stands behind the zeros: only those that it lacks may stay.
+		if have := len(to) - start - digits; have < digits {
+			return append(to[:start+digits-have], to[start+digits:]...)
+		}
+		return append(to[:start], to[start+digits:]...)
 	}
 
 	// Several inputs are one stream.
@@ -214,7 +243,7 @@ func odNumber(s string) (int64, bool) {
 	return parseSize(s)
 }
 
-func (c *call) odDump(readers []io.Reader, skip, limit, at int64, width int, formats []odFormat, address func(int64) string, all bool) int {
+func (c *call) odDump(readers []io.Reader, skip, limit, at int64, width int, formats []odFormat, address func(to []byte, n int64) []byte, all bool) int {
 	in := io.MultiReader(readers...)
 	if skip > 0 {
 		if _, err := io.CopyN(io.Discard, in, skip); err != nil {
@@ -230,9 +259,12 @@ func (c *call) odDump(readers []io.Reader, skip, limit, at int64, width int, for
 		perByte = max(perByte, float64(f.width()+1)/float64(f.size))
 	}
 	buf := make([]byte, 64<<10/width*width)
-	prev := []byte(nil)
+	prev, text := []byte(nil), []byte(nil)
 	starred := false
 	for {
+		if c.ctx.Err() != nil {
+			return 130
+		}
 		n, err := io.ReadFull(in, buf)
 		for i := 0; i < n; i += width {
 			line := buf[i:min(i+width, n)]
@@ -247,17 +279,13 @@ func (c *call) odDump(readers []io.Reader, skip, limit, at int64, width int, for
 			starred = false
 			prev = append(prev[:0], line...)
 			for k, f := range formats {
-				if k == 0 {
-					c.out.WriteString(address(at))
-				} else if a := address(at); a != "" {
-					c.out.WriteString(strings.Repeat(" ", len(a)))
+				text = address(text[:0], at)
+				if k > 0 {
+					text = append(text[:0], spaces(len(text))...)
 				}
-				c.odLine(line, width, f, int(perByte*float64(f.size)+0.5))
+				c.out.Write(f.line(text, line, width, int(perByte*float64(f.size)+0.5)))
 			}
 			at += int64(len(line))
-			if c.ctx.Err() != nil {
-				return 130
-			}
 			if _, err := c.out.Write(nil); err != nil {
 				return 1 // nobody reads: od of an endless file ends here
 			}
@@ -269,27 +297,27 @@ func (c *call) odDump(readers []io.Reader, skip, limit, at int64, width int, for
 			return c.fail("read error: %s", errText(err))
 		}
 	}
-	if a := address(at); a != "" {
-		c.printf("%s\n", a)
+	if text = address(text[:0], at); len(text) > 0 {
+		c.out.Write(append(text, '\n'))
 	}
 	return 0
 }
 
-func (c *call) odLine(line []byte, width int, f odFormat, cell int) {
+// line appends the values of a line, and with z its text.
+func (f odFormat) line(to, line []byte, width, cell int) []byte {
 	for i := 0; i < len(line); i += f.size {
-		fmt.Fprintf(c.out, "%*s", cell, f.show(line[i:min(i+f.size, len(line))]))
+		to = f.show(to, line[i:min(i+f.size, len(line))], cell)
 	}
 	if f.ascii {
 		missing := (width - len(line)) / f.size
-		c.out.WriteString(strings.Repeat(" ", missing*cell))
-		c.out.WriteString("  >")
+		to = append(append(to, spaces(missing*cell)...), "  >"...)
 		for _, b := range line {
 			if b < 32 || b > 126 {
 				b = '.'
 			}
-			c.out.WriteByte(b)
+			to = append(to, b)
 		}
-		c.out.WriteByte('<')
+		to = append(to, '<')
 	}
-	c.out.WriteByte('\n')
+	return append(to, '\n')
 }
