@@ -146,6 +146,9 @@ func (inode *Inode) defragFile(args *DefragRangeArgs, newerThan, most uint64) er
 			mm.BalanceDirtyPagesRatelimited(inode.Mapping)
 		}
 		cur = end
+		if err == nil && cur < last && fsInfo.k.FatalSignalPending() {
+			err = unix.EAGAIN
+		}
 		fsInfo.k.CondResched()
 	}
 	args.Start = cur

@@ -530,7 +530,7 @@ func (inode *Inode) blockdevDirectIO(iter *mm.IovIter, pos uint64, write, overwr
 	if !write {
 		limit = alignUp(uint64(inode.ISize()), uint64(fsInfo.sectorsize))
 	}
-	for err == nil && iter.Count() > 0 && pos < limit {
+	for err == nil && iter.Count() > 0 && pos < limit && !(moved > 0 && fsInfo.k.FatalSignalPending()) {
 		var n uint64
 		n, err = dio.round(iter, pos, min(limit-pos, uint64(iter.Count()), BTRFS_MAX_EXTENT_SIZE))
 		iter.Advance(int(n))

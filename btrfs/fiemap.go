@@ -3,6 +3,8 @@
 package btrfs
 
 import (
+	"golang.org/x/sys/unix"
+
 	"kbtrfs/btrfs/disk"
 	"kbtrfs/vfs"
 )
@@ -191,6 +193,9 @@ func (inode *Inode) extentFiemap(info *vfs.FiemapExtentInfo, start, length uint6
 			return err
 		}
 		prevEnd = extentEnd
+		if inode.root.fsInfo.k.FatalSignalPending() {
+			return unix.EINTR
+		}
 		inode.root.fsInfo.k.CondResched()
 	}
 	if prevEnd < end && !w.full {

@@ -649,6 +649,10 @@ func (inode *Inode) bufferedWrite(i *mm.IovIter, pos int64) (written int, err er
 	defer nocowUnlock()
 
 	for i.Count() > 0 {
+		if fsInfo.k.FatalSignalPending() {
+			err = unix.EINTR
+			break
+		}
 		offset := int(pos % pageSize)
 		writeBytes := min(i.Count(), maxPages*pageSize-offset)
 		if err = i.FaultInReadable(writeBytes); err != nil {

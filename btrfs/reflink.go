@@ -257,6 +257,9 @@ func (cl *cloner) clone() error {
 		if err == nil {
 			err = cl.finishInodeUpdate(trans, lastDestEnd)
 		}
+		if err == nil && root.fsInfo.k.FatalSignalPending() {
+			err = unix.EINTR
+		}
 		if err != nil {
 			return err
 		}

@@ -214,6 +214,9 @@ func (rc *relocControl) relocateBlockGroup() error {
 			if err := rc.relocateBatch(batch); err != nil {
 				return err
 			}
+			if rc.fsInfo.k.FatalSignalPending() {
+				return unix.ECANCELED
+			}
 			at = next
 		}
 		// Items of blocks that were freed go with the commit.

@@ -145,6 +145,9 @@ func (sctx *scrubCtx) scrubChunk(m *chunkMap) error {
 			return err
 		}
 		at = next
+		if fsInfo.k.FatalSignalPending() {
+			return unix.EINTR
+		}
 		fsInfo.k.CondResched()
 	}
 }

@@ -47,6 +47,7 @@ type Kernel struct {
 	taskClass  *LockClass
 	endClass   *LockClass
 	wantStacks bool
+	killed     atomic.Bool // see kill.go
 	world      World
 }
 

@@ -124,6 +124,9 @@ func copyGeneric(in *File, posIn int64, out *File, posOut int64, length int64) (
 		if err != nil || m < n {
 			return done, err
 		}
+		if in.Inode.Sb.V.K.FatalSignalPending() {
+			return done, nil
+		}
 	}
 	return done, nil
 }

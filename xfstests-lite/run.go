@@ -184,7 +184,17 @@ func (r *caseRun) run() error {
 	if err := r.m.Mount(r.m.root, TestDev, TestDir, r.m.Kind.Name, flags, data); err != nil {
 		return setupError{fmt.Errorf("mounting the test device: %w", err)}
 	}
+	// A script that is told to end does so between two commands. A system call that goes on for long has to be told, too.
+	told := make(chan struct{})
+	stop := context.AfterFunc(r.s.ctx, func() {
+		r.m.K.Kill()
+		close(told)
+	})
 	status := r.script()
+	if !stop() {
+		<-told
+		r.m.K.Revive() // for what is left: umount and the check
+	}
 	results := filepath.Join(r.s.dir, "results")
 	seq := path.Base(r.c.Name)
 	why, err := os.ReadFile(filepath.Join(results, seq+".notrun"))

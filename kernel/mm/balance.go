@@ -109,6 +109,9 @@ func (mm *MM) balanceDirtyPages(mapping *AddressSpace) {
 		if bdi.nrDirty.Load()+bdi.nrWriteback.Load() <= mm.hard/8 {
 			return
 		}
+		if mm.K.FatalSignalPending() {
+			return // he is not going to dirty more
+		}
 		mm.throttled.Add(1)
 		if bdi.WakeFlusher == nil && dirty > mm.background {
 			before := bdi.nrDirty.Load()

@@ -103,6 +103,28 @@ func TestDirtyLimit(t *testing.T) {
 	}
 }
 
+// TestDirtyLimitKilled: a writer whom a dead device holds back goes when he is killed. Without the look at the signal in
+// balanceDirtyPages he stays for ever.
+func TestDirtyLimitKilled(t *testing.T) {
+	worlds(t, 3, func(k *kernel.Kernel) {
+		fs := newFakeFS(k, Options{LimitBytes: 256 * PAGE_SIZE, DirtyBackground: 2 * PAGE_SIZE, DirtyHard: 8 * PAGE_SIZE}, 20)
+		fs.bdi.WakeFlusher = func(int64, bool) {}
+		writer := k.Go("writer", func(*kernel.Task) {
+			for i := range int64(20) {
+				fs.write(i*PAGE_SIZE, make([]byte, PAGE_SIZE))
+			}
+		})
+		for fs.mm.Stats().Throttled == 0 {
+			k.Sleep(1e6)
+		}
+		k.Kill()
+		writer.Join()
+		k.Revive()
+		fs.bdi.WakeFlusher = nil
+		fs.done()
+	})
+}
+
 // TestAllocUnderPressure: an allocation with everything dirty, locked or pinned
 // succeeds: first from the slack, then after waiting a bounded time. Page locks
 // held by the caller do not matter.
