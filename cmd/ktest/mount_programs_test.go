@@ -66,9 +66,9 @@ var programs = []program{
 			echo "delete from t where a%3=0; vacuum;"; } | sqlite3 $mode.db >/dev/null
 			test "$(sqlite3 $mode.db 'pragma integrity_check; select count(*) from t where length(b)=200;' | tr '\n' ' ')" = "ok $(($1 - $1/3)) "
 		done`},
-	{name: "postgresql", needs: []string{"pgbench"}, options: "noatime", size: "4G", amount: "1 40", long: "10 500", as: 65534, script: `
+	{name: "postgresql", needs: []string{"pgbench"}, options: "noatime", size: "4G", amount: "1 20", long: "10 500", as: 65534, script: `
 		PATH=$(ls -d /usr/lib/postgresql/*/bin | tail -1):$PATH; export HOME=$TMP PGHOST=$TMP PGPORT=5477 PGDATABASE=postgres LC_ALL=C
-		initdb -D db -U me -A trust --data-checksums >/dev/null; export PGUSER=me
+		initdb -N -D db -U me -A trust --data-checksums >/dev/null; export PGUSER=me
 		pg_ctl -D db -w -l $TMP/log -o "-c listen_addresses= -c unix_socket_directories=$TMP -c fsync=on -c checkpoint_timeout=30s" start >/dev/null
 		trap 'pg_ctl -D db -m immediate stop >/dev/null 2>&1 || true' EXIT
 		pgbench -i -q -s $1 >/dev/null 2>&1; pgbench -c 8 -j 2 -t $2 | grep -E 'tps|number of transactions actually'
