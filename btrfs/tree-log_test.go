@@ -135,7 +135,9 @@ func replayBoth(t *testing.T, c crashCopy) error {
 	if d := oracle.Diff(want, got); d != "" {
 		return fmt.Errorf("the trees differ (- kernel, + ours):\n%s", d)
 	}
-	if err := fsckErr(k, dev); err != nil {
+	// As after a crash: where holes have items a log may hold data beyond a
+	// file's end, and the kernel's replay leaves them there, too.
+	if err := cleanImage(k, dev, false); err != nil {
 		return err
 	}
 	if err := oracle.CheckErr(ours, "--check-data-csum"); err != nil {
