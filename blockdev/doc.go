@@ -8,6 +8,7 @@
 //	Loop       a file or block device of the host                    drivers/block/loop.c
 //	LogWrites  records writes, flushes, discards with their data     dm-log-writes
 //	Flaky      fails, drops or corrupts requests by rules            dm-flakey, dm-error
+//	Delay      takes its time, in the deterministic world virtual    dm-delay
 //
 // # Completion
 //

@@ -33,6 +33,7 @@ type FsInfo struct {
 	sectorsize uint32
 	mountOpt   MountOptions
 	reverts    reverts        // historical commits that this machine takes back
+	lockStat   bool           // measure alloc_mutex; the parameter lock_stat
 	fsState    kernel.BitWord // BTRFS_FS_STATE_ERROR, BTRFS_FS_STATE_TRANS_ABORTED, ...
 	fsFlags    kernel.BitWord // BTRFS_FS_*
 

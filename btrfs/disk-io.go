@@ -820,6 +820,7 @@ func (fsInfo *FsInfo) openCtree() (err error) {
 	if options.CommitInterval <= 0 {
 		options.CommitInterval = 30e9
 	}
+	fsInfo.lockStat = k.Param("lock_stat") != ""
 	if fsInfo.reverts, err = parseReverts(k.Param("btrfs.revert")); err != nil {
 		fsInfo.err("%v", err)
 		return unix.EINVAL

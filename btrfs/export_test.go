@@ -2,10 +2,25 @@
 
 package btrfs
 
-import "kbtrfs/vfs"
+import (
+	"kbtrfs/kernel/mm"
+	"kbtrfs/vfs"
+)
 
 // BytesInflated is what reads of a mounted file system had to decompress.
 func BytesInflated(sb *vfs.SuperBlock) int64 { return infoOf(sb).bytesInflated.Load() }
 
 // RunAutoDefrag does what the cleaner does with the files that were noted.
 func RunAutoDefrag(sb *vfs.SuperBlock) { infoOf(sb).runDefragInodes() }
+
+// DirtyBehind makes the first n pages of a file dirty as the end of a direct read
+// into its mapping does, and returns how often writeback has met such a page.
+func DirtyBehind(vinode *vfs.Inode, n int) (rounds func() uint32) {
+	inode := I(vinode)
+	for i := range uint64(n) {
+		if page := mm.FindGetPage(inode.Mapping, i); page != nil {
+			mm.Unpin([]mm.Pinned{{Buf: page.Data, Page: page}}, true)
+		}
+	}
+	return inode.fixupSeq.Load
+}

@@ -81,7 +81,11 @@ func (q *pendingExtents) remove(bytenr uint64) bool {
 //kernel:none maybe_lock_mutex of 2008
 func (trans *TransHandle) lockAlloc() {
 	if trans.allocHeld == 0 {
-		trans.fsInfo.allocMutex.Lock()
+		if trans.fsInfo.lockStat {
+			trans.lockAllocTimed()
+		} else {
+			trans.fsInfo.allocMutex.Lock()
+		}
 		trans.fsInfo.counts.allocHolds.Add(1)
 		trans.allocUpdates = 0
 	}
@@ -91,6 +95,9 @@ func (trans *TransHandle) lockAlloc() {
 //kernel:none maybe_unlock_mutex of 2008
 func (trans *TransHandle) unlockAlloc() {
 	if trans.allocHeld--; trans.allocHeld == 0 {
+		if trans.fsInfo.lockStat {
+			trans.noteAllocHold()
+		}
 		trans.fsInfo.allocMutex.Unlock()
 	}
 }

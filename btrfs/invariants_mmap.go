@@ -21,6 +21,36 @@ type dataCounts struct {
 	inPlaceAt       kernel.AtomicInt64 // the file offset of one
 	allocHolds      kernel.AtomicInt64 // times that alloc_mutex was taken for references
 	allocMaxUpdates kernel.AtomicInt64 // most reference updates during one of them
+
+	// With the parameter lock_stat: nanoseconds that alloc_mutex was waited for,
+	// and held for updates of references, in all and at most. Guarded by it.
+	allocWait, allocMaxWait, allocHold, allocMaxHold int64
+}
+
+// lockAllocTimed takes alloc_mutex and notes how long that took.
+//
+//kernel:none lock_stat
+func (trans *TransHandle) lockAllocTimed() {
+	fsInfo := trans.fsInfo
+	before := fsInfo.k.Now()
+	fsInfo.allocMutex.Lock()
+	trans.allocSince = fsInfo.k.Now()
+	c := &fsInfo.counts
+	c.allocWait += trans.allocSince - before
+	c.allocMaxWait = max(c.allocMaxWait, trans.allocSince-before)
+}
+
+// noteAllocHold is called before alloc_mutex is given back.
+//
+//kernel:none lock_stat
+func (trans *TransHandle) noteAllocHold() {
+	c := &trans.fsInfo.counts
+	if trans.allocUpdates == 0 {
+		return // to look or to allocate, not to update references
+	}
+	held := trans.fsInfo.k.Now() - trans.allocSince
+	c.allocHold += held
+	c.allocMaxHold = max(c.allocMaxHold, held)
 }
 
 // countUpdate counts an update of a reference; alloc_mutex is held.
@@ -58,14 +88,20 @@ func (inode *Inode) countDataWrite(bytes uint64) {
 type DataCounts struct {
 	DataBytes, DeletedBytes     int64
 	AllocHolds, AllocMaxUpdates int64
+	// Nanoseconds, with the parameter lock_stat.
+	AllocWait, AllocMaxWait, AllocHold, AllocMaxHold int64
 }
 
 // Counts returns the counters of a mounted file system.
 //
 //kernel:none for measurements
 func Counts(sb *vfs.SuperBlock) DataCounts {
-	c := &sb.FsInfo.(*FsInfo).counts
-	return DataCounts{c.dataBytes.Load(), c.deletedBytes.Load(), c.allocHolds.Load(), c.allocMaxUpdates.Load()}
+	fsInfo := sb.FsInfo.(*FsInfo)
+	fsInfo.allocMutex.Lock()
+	defer fsInfo.allocMutex.Unlock()
+	c := &fsInfo.counts
+	return DataCounts{c.dataBytes.Load(), c.deletedBytes.Load(), c.allocHolds.Load(), c.allocMaxUpdates.Load(),
+		c.allocWait, c.allocMaxWait, c.allocHold, c.allocMaxHold}
 }
 
 var (

@@ -174,6 +174,7 @@ type TransHandle struct {
 	pendingSnapshot *PendingSnapshot
 	newBgs          []*BlockGroup // made by this handle, not in the trees yet
 	allocUpdates    int           // reference updates since alloc_mutex was taken
+	allocSince      int64         // when that was, with lock_stat
 	task            *kernel.Task  // whose JournalInfo this is; nil in the real world, which knows no current task
 	outer           any           // what that was before
 }
