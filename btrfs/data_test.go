@@ -33,6 +33,8 @@ type rig struct {
 	path string
 	mmo  mm.Options
 	opts string
+	// rules spoil requests, from the next mount on
+	rules []blockdev.FlakyRule
 }
 
 func newRig(t testing.TB, size int64, o mkfs.Options, mmo mm.Options, opts string) *rig {
@@ -61,7 +63,12 @@ func (r *rig) open() blockdev.Device {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return dev
+	if r.rules == nil {
+		return dev
+	}
+	flaky := blockdev.NewFlaky(r.k, dev)
+	flaky.SetRules(r.rules...)
+	return flaky
 }
 
 func (r *rig) mount() {

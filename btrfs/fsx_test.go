@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kbtrfs/blockdev"
 	"kbtrfs/btrfs/mkfs"
 	"kbtrfs/kernel/mm"
 )
@@ -208,9 +209,15 @@ func (f *fsx) fallocate(o fsxOp) error {
 	return nil
 }
 
-// fsxRun plays operations on a fresh file system and returns what went wrong.
-func fsxRun(t *testing.T, ops []fsxOp, options string) (at int, err error) {
+// fsxRun plays operations on a fresh file system, on a device that the rules
+// spoil, and returns what went wrong.
+func fsxRun(t *testing.T, ops []fsxOp, options string, rules ...blockdev.FlakyRule) (at int, err error) {
 	f := &fsx{rig: newRig(t, 160<<20, mkfs.Options{}, mm.Options{LimitBytes: 256 << 10}, options)}
+	if rules != nil {
+		f.umount()
+		f.rules = rules
+		f.mount()
+	}
 	if err := f.openFile(); err != nil {
 		return 0, err
 	}
@@ -279,6 +286,30 @@ func TestFsx(t *testing.T) {
 			})
 			_, again := fsxRun(t, least, options)
 			t.Fatalf("%v\nshrunk to %d operations: %v\n%v", err, len(least), least, again)
+		})
+	}
+}
+
+// TestFsxCatches: writes of data that the device does not do, or does with one
+// wrong bit, do not escape. Checksums are off, so that nobody but the comparison
+// can see them; and a block may be overwritten before anybody reads it, so there
+// are twenty of each, in eight runs.
+func TestFsxCatches(t *testing.T) {
+	// In the first block group of data, as mkfs places it.
+	rule := blockdev.FlakyRule{Ops: []blockdev.Op{blockdev.REQ_OP_WRITE}, Sector: 13631488 / 512, Sectors: 8 << 20 / 512, Times: 20}
+	for name, action := range map[string]blockdev.FlakyAction{"lost": blockdev.FlakyDrop, "wrong": blockdev.FlakyCorrupt} {
+		t.Run(name, func(t *testing.T) {
+			caught := 0
+			for i := range 8 {
+				rule.Action, rule.After = action, int64(5+10*i)
+				if at, err := fsxRun(t, fsxOps(int64(i), 400), "nodatasum", rule); err != nil {
+					caught++
+					t.Logf("after %d operations: %v", at, err)
+				}
+			}
+			if caught == 0 {
+				t.Errorf("caught in %d of 8 runs", caught)
+			}
 		})
 	}
 }
