@@ -131,4 +131,6 @@ func abBoth(t *testing.T, slug, options, work string, measures []string, run fun
 }
 
 // since is the time from begin, in microseconds.
-func (m *abMachine) since(begin int64) float64 { return float64(m.k.Now()-begin) / float64(kernel.Microsecond) }
+func (m *abMachine) since(begin int64) float64 {
+	return float64(m.k.Now()-begin) / float64(kernel.Microsecond)
+}

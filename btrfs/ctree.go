@@ -173,6 +173,7 @@ type MountOptions struct {
 	NoDataCow           bool
 	NoBarrier           bool
 	Discard             bool
+	DiscardAsync        bool // how it was asked for: the discard is the same
 	FlushOnCommit       bool
 	NoLogReplay         bool
 	CompressForce       bool  // also what did not become smaller the last time
@@ -183,6 +184,9 @@ type MountOptions struct {
 	ThreadPoolSize      int
 	UserSubvolRmAllowed bool
 	AutoDefrag          bool
+	SkipBalance         bool       // an interrupted balance stays paused
+	SpaceCacheV1        bool       // asked for, as is none: not possible with a free space tree
+	Hints               mountHints // shown, and without meaning here
 	Subvol              string
 	SubvolID            uint64
 }

@@ -880,6 +880,10 @@ func (fsInfo *FsInfo) openCtree() (err error) {
 	fsInfo.setNodesize(super.Nodesize, super.Sectorsize)
 	fsInfo.metadataUUID = super.HeaderFsid()
 	options.MaxInline = min(options.MaxInline, fsInfo.sectorsize)
+	if options.SpaceCacheV1 && super.CompatRoFlags&disk.BTRFS_FEATURE_COMPAT_RO_FREE_SPACE_TREE != 0 {
+		fsInfo.err("cannot disable free-space-tree")
+		return unix.EINVAL
+	}
 	fsInfo.device.devid = super.DevItem.Devid
 	fsInfo.device.uuid = super.DevItem.UUID
 	fsInfo.device.totalBytes = super.DevItem.TotalBytes

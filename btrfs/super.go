@@ -4,6 +4,8 @@ package btrfs
 
 import (
 	"fmt"
+	"math/bits"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -47,26 +49,31 @@ func parseOptions(v *vfs.VFS, data string, o *MountOptions) error {
 			n, err := parseSize(value)
 			return n, hasValue && err == nil && n >= lo && n <= hi
 		}
+		if hasValue && !slices.Contains(valueOptions, name) {
+			return bad(opt)
+		}
 		switch name {
-		case "", "defaults", "rw", "loop", "space_cache", "acl", "noacl", "nossd", "ssd", "ssd_spread", "nossd_spread",
-			"treelog", "notreelog", "enospc_debug", "noenospc_debug", "rescan_uuid_tree":
-			// Either what happens anyway, or a hint without meaning here.
-			if hasValue && name != "space_cache" {
+		case "", "defaults", "rw", "loop", "clear_cache":
+			// What happens anyway.
+		case "space_cache", "nospace_cache":
+			if hasValue && value != "v1" && value != "v2" {
 				return bad(opt)
 			}
-		case "ro":
-			o.ReadOnly = true
+			o.SpaceCacheV1 = value != "v2"
 		case "autodefrag":
 			o.AutoDefrag = true
 		case "noautodefrag":
 			o.AutoDefrag = false
+		case "skip_balance":
+			o.SkipBalance = true
+		case "ro":
+			o.ReadOnly = true
 		case "user_subvol_rm_allowed":
 			o.UserSubvolRmAllowed = true
 		case "datasum":
 			o.NoDataSum, o.NoDataCow = false, false
 		case "nodatasum":
 			o.NoDataSum = true
-			o.CompressType, o.CompressForce = 0, false
 		case "datacow":
 			o.NoDataCow = false
 		case "nodatacow":
@@ -80,7 +87,7 @@ func parseOptions(v *vfs.VFS, data string, o *MountOptions) error {
 			if hasValue && value != "sync" && value != "async" {
 				return bad(opt)
 			}
-			o.Discard = true
+			o.Discard, o.DiscardAsync = true, value == "async"
 		case "nodiscard":
 			o.Discard = false
 		case "compress", "compress-force":
@@ -108,11 +115,14 @@ func parseOptions(v *vfs.VFS, data string, o *MountOptions) error {
 			}
 			o.CommitInterval = int64(n) * 1e9
 		case "max_inline":
-			n, ok := number(0, 1<<31)
-			if !ok {
+			if !hasValue {
 				return bad(opt)
 			}
-			o.MaxInline = uint32(n)
+			n, err := parseSize(value)
+			if err != nil {
+				n = 0 // as memparse reads it
+			}
+			o.MaxInline = uint32(min(n, 1<<31))
 		case "thread_pool":
 			n, ok := number(1, 1024)
 			if !ok {
@@ -134,7 +144,9 @@ func parseOptions(v *vfs.VFS, data string, o *MountOptions) error {
 			}
 			o.SubvolID = n
 		default:
-			return bad(opt)
+			if !o.Hints.set(name) {
+				return bad(opt)
+			}
 		}
 	}
 	return nil
@@ -149,6 +161,57 @@ func (fsInfo *FsInfo) checkOptions(o *MountOptions) error {
 		return unix.EINVAL
 	}
 	return nil
+}
+
+// valueOptions are those that can have a value.
+var valueOptions = []string{"commit", "compress", "compress-force", "discard", "max_inline", "rescue", "space_cache", "subvol", "subvolid", "thread_pool"}
+
+// mountHints are options that change nothing here, but are shown: bit i is
+// mountHintNames[i].
+//
+//kernel:none bits of mount_opt
+type mountHints uint16
+
+var mountHintNames = [...]string{"degraded", "nossd", "ssd_spread", "ssd", "notreelog", "noacl", "rescan_uuid_tree", "enospc_debug"}
+
+const (
+	hintDegraded = 1 << iota
+	hintNoSSD
+	hintSSDSpread
+	hintSSD
+	hintNoTreeLog
+	hintNoACL
+	hintRescanUUIDTree
+	hintEnospcDebug
+)
+
+// set notes a hint, or takes it back by its opposite; false for another option.
+//
+//kernel:none part of btrfs_parse_param
+func (h *mountHints) set(name string) bool {
+	switch name {
+	case "ssd":
+		*h = *h&^hintNoSSD | hintSSD
+	case "nossd":
+		*h = *h&^(hintSSD|hintSSDSpread) | hintNoSSD
+	case "ssd_spread":
+		*h = *h&^hintNoSSD | hintSSD | hintSSDSpread
+	case "nossd_spread":
+		*h &^= hintSSDSpread
+	case "treelog":
+		*h &^= hintNoTreeLog
+	case "acl":
+		*h &^= hintNoACL
+	case "noenospc_debug":
+		*h &^= hintEnospcDebug
+	default:
+		i := slices.Index(mountHintNames[:], name)
+		if i < 0 {
+			return false
+		}
+		*h |= 1 << i
+	}
+	return true
 }
 
 // parseCompressOption reads compress[=type[:level]] and compress-force.
@@ -573,48 +636,60 @@ func (superOps) ShowOptions(root *vfs.Dentry) string {
 	fsInfo := infoOf(root.Sb)
 	o := &fsInfo.mountOpt
 	var b strings.Builder
-	for _, f := range []struct {
-		on   bool
-		name string
-	}{
-		{o.NoDataCow, "nodatacow"}, {o.NoDataSum && !o.NoDataCow, "nodatasum"}, {o.NoBarrier, "nobarrier"},
-		{o.Discard, "discard"}, {o.FlushOnCommit, "flushoncommit"}, {true, "space_cache=v2"},
-	} {
-		if f.on {
-			fmt.Fprintf(&b, ",%s", f.name)
+	show := func(on bool, format string, args ...any) {
+		if on {
+			b.WriteByte(',')
+			fmt.Fprintf(&b, format, args...)
 		}
 	}
-	if o.MaxInline != defaultMaxInline {
-		fmt.Fprintf(&b, ",max_inline=%d", o.MaxInline)
-	}
-	if o.CommitInterval != defaultCommitSeconds*1e9 {
-		fmt.Fprintf(&b, ",commit=%d", o.CommitInterval/1e9)
-	}
+	hint := func(bit mountHints) { show(o.Hints&bit != 0, "%s", mountHintNames[bits.TrailingZeros16(uint16(bit))]) }
+	hint(hintDegraded)
+	show(o.NoDataSum, "nodatasum")
+	show(o.NoDataCow, "nodatacow")
+	show(o.NoBarrier, "nobarrier")
+	show(o.MaxInline != defaultMaxInline, "max_inline=%d", o.MaxInline)
+	show(o.ThreadPoolSize != defaultThreadPool, "thread_pool=%d", o.ThreadPoolSize)
 	if o.CompressType != 0 {
 		name := "compress"
 		if o.CompressForce {
 			name = "compress-force"
 		}
-		fmt.Fprintf(&b, ",%s=%s", name, compressTypeName(o.CompressType))
+		show(true, "%s=%s", name, compressTypeName(o.CompressType))
 		if o.CompressLevel != 0 {
 			fmt.Fprintf(&b, ":%d", o.CompressLevel)
 		}
 	}
-	if o.AutoDefrag {
-		b.WriteString(",autodefrag")
-	}
-	if o.NoLogReplay {
-		b.WriteString(",rescue=nologreplay")
+	hint(hintNoSSD)
+	if hint(hintSSDSpread); o.Hints&hintSSDSpread == 0 {
+		hint(hintSSD)
 	}
 	if o.UserSubvolRmAllowed {
 		b.WriteString(",user_subvol_rm_allowed")
 	}
+
+	hint(hintNoTreeLog)
+	show(o.NoLogReplay, "rescue=nologreplay")
+	show(o.FlushOnCommit, "flushoncommit")
+	show(o.Discard && !o.DiscardAsync, "discard")
+	show(o.Discard && o.DiscardAsync, "discard=async")
+	hint(hintNoACL)
+	if fsInfo.freeSpaceRoot != nil {
+		show(true, "space_cache=v2")
+	} else {
+		show(true, "nospace_cache")
+	}
+	hint(hintRescanUUIDTree)
+	show(o.UserSubvolRmAllowed, "user_subvol_rm_allowed")
+	hint(hintEnospcDebug)
+	show(o.AutoDefrag, "autodefrag")
+	show(o.SkipBalance, "skip_balance")
+	show(o.CommitInterval != defaultCommitSeconds*1e9, "commit=%d", o.CommitInterval/1e9)
 	id := I(root.DInode()).root.Objectid()
 	fmt.Fprintf(&b, ",subvolid=%d", id)
 	if name, err := fsInfo.subvolName(id); err == nil {
 		fmt.Fprintf(&b, ",subvol=%s", name)
 	}
-	return b.String()
+	return b.String()[1:]
 }
 
 var _ vfs.SuperOperations = superOps{}

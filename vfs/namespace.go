@@ -458,6 +458,6 @@ var mountOptionNames = []struct {
 	flag uint64
 	name string
 }{
-	{unix.MS_SYNCHRONOUS, "sync"}, {unix.MS_DIRSYNC, "dirsync"}, {mntNosuid, "nosuid"}, {mntNodev, "nodev"},
+	{unix.MS_SYNCHRONOUS, "sync"}, {unix.MS_DIRSYNC, "dirsync"}, {unix.MS_LAZYTIME, "lazytime"}, {mntNosuid, "nosuid"}, {mntNodev, "nodev"},
 	{mntNoexec, "noexec"}, {mntNoatime, "noatime"}, {mntNodiratime, "nodiratime"}, {mntRelatime, "relatime"},
 }

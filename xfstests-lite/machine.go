@@ -275,7 +275,7 @@ func (m *Machine) mountTable() []mountPoint {
 		if mp.Target == "/" || strings.HasPrefix(mp.Target, "/keep/") {
 			continue
 		}
-		out = append(out, mountPoint{mp.Source, mp.Target, mp.Type, strings.ReplaceAll(mp.Options, ",,", ",")})
+		out = append(out, mountPoint{mp.Source, mp.Target, mp.Type, mp.Options})
 	}
 	return out
 }
