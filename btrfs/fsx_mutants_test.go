@@ -14,8 +14,6 @@ import (
 // fsxMutants are mistakes in the data path that TestFsx must find.
 var fsxMutants = []struct{ name, file, old, new string }{
 	{"the rest of the last page is not zeroed", "inode.go", "\t\tpage.Zero(offset, pageSize)\n", ""},
-	{"pages stay after a direct write", "direct-io.go", "\tif mapping.NrPages() > 0 {\n\t\tif err := mm.InvalidateInodePages2Range", "\tif false {\n\t\tif err := mm.InvalidateInodePages2Range"},
-	{"a punched range keeps its pages", "file.go", "\t\tmm.TruncatePagecacheRange(inode.Mapping, int64(lockStart), int64(lockEnd))\n", ""},
 	{"what was stored behind the end comes to light", "file.go", "\t\tpage.Zero(int(size%pageSize), pageSize)\n", "\t\t_ = size\n"},
 	{"a compressed page is filled to its end only", "compression.go", "\tpage.Zero(n, pageSize)\n", ""},
 }
