@@ -663,9 +663,6 @@ func (superOps) ShowOptions(root *vfs.Dentry) string {
 	if hint(hintSSDSpread); o.Hints&hintSSDSpread == 0 {
 		hint(hintSSD)
 	}
-	if o.UserSubvolRmAllowed {
-		b.WriteString(",user_subvol_rm_allowed")
-	}
 
 	hint(hintNoTreeLog)
 	show(o.NoLogReplay, "rescue=nologreplay")
