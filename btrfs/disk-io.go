@@ -68,6 +68,7 @@ const (
 	BTRFS_FS_CLOSING_START
 	BTRFS_FS_CLOSING_DONE
 	BTRFS_FS_UPDATE_UUID_TREE_GEN // the uuid tree is as new as the file system
+	BTRFS_FS_BALANCE_RUNNING      // not only there, but moving chunks
 )
 
 // What this code can handle of the feature bits.
@@ -958,6 +959,10 @@ func (fsInfo *FsInfo) openCtree() (err error) {
 		fsInfo.warn("failed to read fs tree: %d", err)
 		return err
 	}
+	if err := fsInfo.recoverBalance(); err != nil {
+		fsInfo.err("failed to recover balance: %d", err)
+		return err
+	}
 	fsInfo.cleanerKthread = k.KthreadRun("btrfs-cleaner", fsInfo.cleaner)
 	fsInfo.transactionKthread = k.KthreadRun("btrfs-transaction", fsInfo.transaction)
 	if !options.ReadOnly {
@@ -1016,7 +1021,11 @@ func (fsInfo *FsInfo) startPreRwMount() error {
 	if err := fsInfo.findOrphanRoots(); err != nil {
 		return err
 	}
-	return fsInfo.markQgroupsInconsistent()
+	if err := fsInfo.markQgroupsInconsistent(); err != nil {
+		return err
+	}
+	fsInfo.resumeBalanceAsync()
+	return nil
 }
 
 // Threads.
@@ -1265,6 +1274,8 @@ func (fsInfo *FsInfo) CommitSuper() error {
 //kernel:fs/btrfs/disk-io.c close_ctree
 func (fsInfo *FsInfo) CloseCtree() error {
 	fsInfo.fsFlags.Set(BTRFS_FS_CLOSING_START)
+	fsInfo.PauseBalance() // ENOTCONN: none runs
+	fsInfo.joinBalanceKthread()
 	fsInfo.waitDefragInodes()
 	fsInfo.cleanupDefragInodes()
 	fsInfo.delallocWorkers.Flush()

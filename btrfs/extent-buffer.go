@@ -101,8 +101,8 @@ type bufferState struct {
 	dirtyNodes         [2]kernel.List[ExtentBuffer]
 	dirtyMetadataBytes kernel.AtomicInt64
 	commitBatch        []*ExtentBuffer // guarded by the commit
-	balanceMutex       kernel.Mutex    // one task writes early, the others go on
-	balanceBatch       []*ExtentBuffer // guarded by balanceMutex
+	balanceDirtyMutex  kernel.Mutex    // one task writes early, the others go on
+	balanceBatch       []*ExtentBuffer // guarded by balanceDirtyMutex
 
 	// Writes in flight and failed ones, by the parity of the transaction: at
 	// most two transactions have blocks to write, the running and the
@@ -122,7 +122,7 @@ func (fsInfo *FsInfo) initBufferState() {
 	fsInfo.bflagsClass = k.Class("eb->bflags")
 	fsInfo.bufferLock.Init(k.Class("buffer_lock"))
 	fsInfo.dirtyLock.Init(k.Class("btree_inode->dirty_lock"))
-	fsInfo.balanceMutex.Init(k.Class("btree_balance_dirty"))
+	fsInfo.balanceDirtyMutex.Init(k.Class("btree_balance_dirty"))
 	fsInfo.bufferWriteWait.Init(k.Class("btree_writeback"))
 }
 
@@ -761,12 +761,12 @@ func (fsInfo *FsInfo) BtreeBalanceDirty() {
 		return
 	}
 	if fsInfo.dirtyMetadataBytes.Load() > 2*fsInfo.dirtyMetaThresh {
-		fsInfo.balanceMutex.Lock()
-	} else if !fsInfo.balanceMutex.TryLock() {
+		fsInfo.balanceDirtyMutex.Lock()
+	} else if !fsInfo.balanceDirtyMutex.TryLock() {
 		return
 	}
 	fsInfo.balanceDirty()
-	fsInfo.balanceMutex.Unlock()
+	fsInfo.balanceDirtyMutex.Unlock()
 }
 
 //kernel:fs/btrfs/disk-io.c __btrfs_btree_balance_dirty

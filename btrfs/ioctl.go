@@ -25,6 +25,7 @@ const (
 	BTRFS_IOC_SCRUB            = 0xc400941b
 	BTRFS_IOC_BALANCE_V2       = 0xc4009420
 	BTRFS_IOC_BALANCE_PROGRESS = 0x84009422
+	BTRFS_IOC_BALANCE_CTL      = 0x40049421
 )
 
 // FS_*_FL flags of chattr that btrfs knows.
@@ -235,7 +236,7 @@ func (inode *Inode) ioctl(file *vfs.File, cmd uint, arg any) error {
 		return inode.ioctlDefrag(file, args)
 	case BTRFS_IOC_SYNC:
 		return inode.Sb.Op.SyncFs(inode.Sb, true)
-	case BTRFS_IOC_RESIZE, BTRFS_IOC_SCRUB, BTRFS_IOC_BALANCE_V2, BTRFS_IOC_BALANCE_PROGRESS:
+	case BTRFS_IOC_RESIZE, BTRFS_IOC_SCRUB, BTRFS_IOC_BALANCE_V2, BTRFS_IOC_BALANCE_PROGRESS, BTRFS_IOC_BALANCE_CTL:
 		return inode.root.fsInfo.ioctlVolumes(file, cmd, arg)
 	}
 	return inode.ioctlSubvol(file, cmd, arg)
@@ -258,6 +259,10 @@ func (fsInfo *FsInfo) ioctlVolumes(file *vfs.File, cmd uint, arg any) error {
 	case string:
 		if cmd == BTRFS_IOC_RESIZE {
 			return fsInfo.ioctlResize(args)
+		}
+	case int:
+		if cmd == BTRFS_IOC_BALANCE_CTL {
+			return fsInfo.ioctlBalanceCtl(args)
 		}
 	case *ScrubArgs:
 		if cmd == BTRFS_IOC_SCRUB {

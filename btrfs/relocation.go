@@ -143,6 +143,9 @@ func (rc *relocControl) relocate() error {
 		fsInfo.k.CondResched()
 	}
 	for rounds := 0; ; rounds++ {
+		if fsInfo.shouldCancelBalance() {
+			return unix.ECANCELED
+		}
 		before := blockGroup.usedNow()
 		err := rc.relocateBlockGroup()
 		if perr := rc.putDataInode(); err == nil {

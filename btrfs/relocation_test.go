@@ -376,7 +376,7 @@ func spoil(t *testing.T, path string, n int) {
 
 // TestCrashBalance cuts the power all along a balance: whatever was written, the
 // files are what they were, each extent has as many references as there are
-// pointers, and a mount cleans up.
+// pointers, and the next mount goes on with the balance to its end.
 //
 // Mutation: let movePending run in two transactions (half of the references in
 // each) and references and pointers disagree in between.
@@ -399,10 +399,18 @@ func TestCrashBalance(t *testing.T) {
 	m.off()
 	log := dev.Entries()
 	r := newRecording(&history{}, base, log, 0, true)
+	resumed := 0
 	r.judge = func(c oracle.Calls, gen uint64, n int) error {
+		p := c.(oracle.Ours).Process
+		if _, err := balanceState(p); err == nil {
+			resumed++
+		}
 		tree, err := oracle.Tree(c, "/")
 		if err != nil {
 			return err
+		}
+		if paused, err := balanceEnds(p); err != nil || paused {
+			return fmt.Errorf("the balance that the mount has resumed: paused %v, %v", paused, err)
 		}
 		if d := oracle.Diff(want, tree); d != "" {
 			return fmt.Errorf("contents changed (- before, + after):\n%s", d)
@@ -418,5 +426,8 @@ func TestCrashBalance(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d commits, %d prefixes, %d states with losses of a log of %d entries", len(r.commits), n, lost, len(log))
+	t.Logf("%d commits, %d prefixes, %d states with losses of a log of %d entries; the balance went on in %d", len(r.commits), n, lost, len(log), resumed)
+	if resumed == 0 {
+		t.Error("no mount has resumed the balance")
+	}
 }

@@ -469,6 +469,8 @@ func (superOps) EvictInode(inode *vfs.Inode) { I(inode).evictInode() }
 //
 //kernel:fs/btrfs/super.c btrfs_remount_ro
 func (fsInfo *FsInfo) remountReadOnly() error {
+	fsInfo.PauseBalance() // ENOTCONN: none runs
+	fsInfo.joinBalanceKthread()
 	fsInfo.fsState.Set(BTRFS_FS_STATE_RO)
 	fsInfo.drainAsyncDelalloc()
 	fsInfo.WaitOrderedRoots(-1)

@@ -59,15 +59,26 @@ type volumeState struct {
 	freeChunkBytes kernel.AtomicInt64 // of the device, in no chunk
 	mapBioPool     kernel.Pool[mappedBio]
 
-	exclOp     kernel.Mutex // held by whoever moves chunks: balance, resize
-	balanceCtl kernel.AtomicPointer[BalanceControl]
-	scrubLock  kernel.Mutex
+	exclusiveOperation kernel.AtomicInt32 // who moves chunks: BTRFS_EXCLOP_*
+
+	// A balance that runs or is paused, volumes_resume.go.
+	balanceMutex     kernel.Mutex                         // its beginning and its end
+	balanceCtl       kernel.AtomicPointer[BalanceControl] // replaced under balanceMutex
+	balanceLock      kernel.SpinMutex                     // guards the counters and limits in it
+	balancePauseReq  kernel.AtomicInt32                   // how many wait for it to pause
+	balanceCancelReq kernel.AtomicInt32
+	balanceWaitQ     kernel.WaitQueue // it has stopped running
+	balanceKthread   *kernel.Task     // has resumed it; guarded by s_umount
+
+	scrubLock kernel.Mutex
 }
 
 //kernel:none part of btrfs_init_fs_info
 func (fsInfo *FsInfo) initVolumeState() {
 	fsInfo.chunkMutex.Init(fsInfo.k.Class("chunk_mutex"))
-	fsInfo.exclOp.Init(fsInfo.k.Class("exclusive_operation"))
+	fsInfo.balanceMutex.Init(fsInfo.k.Class("balance_mutex"))
+	fsInfo.balanceLock.Init(fsInfo.k.Class("balance_lock"))
+	fsInfo.balanceWaitQ.Init(fsInfo.k.Class("balance_wait_q"))
 	fsInfo.scrubLock.Init(fsInfo.k.Class("scrub_lock"))
 	fsInfo.chunkMaps.Store(new([]*chunkMap))
 	fsInfo.mapBioPool.Init(fsInfo.k)

@@ -19,6 +19,7 @@ const (
 	BTRFS_BALANCE_SYSTEM   = 1 << 1
 	BTRFS_BALANCE_METADATA = 1 << 2
 	BTRFS_BALANCE_FORCE    = 1 << 3
+	BTRFS_BALANCE_RESUME   = 1 << 5
 
 	BTRFS_BALANCE_ARGS_PROFILES    = 1 << 0
 	BTRFS_BALANCE_ARGS_USAGE       = 1 << 1
@@ -31,7 +32,9 @@ const (
 	BTRFS_BALANCE_ARGS_SOFT        = 1 << 9
 	BTRFS_BALANCE_ARGS_USAGE_RANGE = 1 << 10
 
-	BTRFS_BALANCE_STATE_RUNNING = 1 << 0
+	BTRFS_BALANCE_STATE_RUNNING    = 1 << 0
+	BTRFS_BALANCE_STATE_PAUSE_REQ  = 1 << 1
+	BTRFS_BALANCE_STATE_CANCEL_REQ = 1 << 2
 )
 
 // BalanceArgs says which chunks of a type to move.
@@ -192,55 +195,130 @@ func (fsInfo *FsInfo) validateBalanceArgs(bctl *BalanceControl) error {
 	return nil
 }
 
-// Balance moves the chunks that bctl selects, the last one first, and returns in
-// it how many. A chunk that has no room to go to does not end it, but ENOSPC is
-// the result then. EINPROGRESS: another one runs.
+// Balance moves the chunks that args select, the last one first, and returns in
+// args how many. A chunk that has no room to go to does not end it, but ENOSPC is
+// the result then. EINPROGRESS: another one runs or is paused; ECANCELED: this
+// one has been paused or cancelled. With BTRFS_BALANCE_RESUME the paused one goes
+// on.
 //
-//kernel:fs/btrfs/volumes.c btrfs_balance
-func (fsInfo *FsInfo) Balance(bctl *BalanceControl) error {
+//kernel:fs/btrfs/ioctl.c btrfs_ioctl_balance
+func (fsInfo *FsInfo) Balance(args *BalanceControl) error {
 	if fsInfo.sb.IsRdonly() {
 		return unix.EROFS
 	}
-	if err := fsInfo.validateBalanceArgs(bctl); err != nil {
+	fsInfo.balanceMutex.Lock()
+	defer fsInfo.balanceMutex.Unlock()
+	bctl := fsInfo.balanceCtl.Load()
+	resume := args.Flags&BTRFS_BALANCE_RESUME != 0
+	switch {
+	case fsInfo.fsFlags.Test(BTRFS_FS_BALANCE_RUNNING) || bctl != nil && !resume:
+		return unix.EINPROGRESS
+	case bctl == nil && resume:
+		return unix.ENOTCONN
+	case bctl == nil:
+		if !fsInfo.exclopStart(BTRFS_EXCLOP_BALANCE) {
+			return unix.EINPROGRESS
+		}
+		bctl = new(*args)
+	}
+	return fsInfo.runBalance(bctl, resume, args)
+}
+
+// runBalance runs a balance from its beginning, or on from where it was paused.
+// Caller holds balanceMutex, which is not held while chunks are moved.
+//
+//kernel:fs/btrfs/volumes.c btrfs_balance
+func (fsInfo *FsInfo) runBalance(bctl *BalanceControl, resume bool, args *BalanceControl) error {
+	if fsInfo.closing() || fsInfo.balancePauseReq.Load() > 0 || fsInfo.balanceCancelReq.Load() > 0 {
+		if !resume { // else the next mount resumes it
+			fsInfo.exclopFinish()
+		}
+		return unix.EINVAL
+	}
+	err := fsInfo.validateBalanceArgs(bctl)
+	if err == nil && !resume {
+		err = fsInfo.insertBalanceItem(bctl)
+	}
+	if err != nil {
+		if resume {
+			fsInfo.resetBalanceState()
+		}
+		fsInfo.exclopFinish()
 		return err
 	}
-	run := *bctl
-	run.State = BTRFS_BALANCE_STATE_RUNNING
-	if !fsInfo.exclOp.TryLock() {
-		return unix.EINPROGRESS
+	verb := "start"
+	if resume {
+		verb = "resume"
+		bctl = bctl.updated()
 	}
-	fsInfo.balanceCtl.Store(&run)
-	fsInfo.info("balance: start %s", run.describe())
-	err := fsInfo.balanceRaw(&run)
-	fsInfo.balanceCtl.Store(nil)
-	fsInfo.exclOp.Unlock()
-	fsInfo.info("balance: ended with status: %d", errnoNumber(err))
-	bctl.Expected, bctl.Considered, bctl.Completed = run.Expected, run.Considered, run.Completed
+	fsInfo.balanceCtl.Store(bctl)
+	fsInfo.exclusiveOperation.Store(BTRFS_EXCLOP_BALANCE)
+	fsInfo.fsFlags.Set(BTRFS_FS_BALANCE_RUNNING)
+	fsInfo.info("balance: %s %s", verb, bctl.describe())
+	fsInfo.balanceMutex.Unlock()
+
+	err = fsInfo.balanceRaw(bctl)
+
+	fsInfo.balanceMutex.Lock()
+	paused := err == unix.ECANCELED && fsInfo.balancePauseReq.Load() > 0 && fsInfo.balanceCancelReq.Load() == 0
+	switch {
+	case paused:
+		fsInfo.info("balance: paused")
+		fsInfo.exclusiveOperation.Store(BTRFS_EXCLOP_BALANCE_PAUSED)
+	case err == unix.ECANCELED:
+		fsInfo.info("balance: canceled")
+	default:
+		fsInfo.info("balance: ended with status: %d", errnoNumber(err))
+	}
+	fsInfo.fsFlags.Clear(BTRFS_FS_BALANCE_RUNNING)
+	if args != nil {
+		fsInfo.BalanceProgress(args)
+	}
+	if !paused {
+		fsInfo.resetBalanceState()
+		fsInfo.exclopFinish()
+	}
+	fsInfo.balanceWaitQ.WakeUp()
 	return err
 }
 
+// balanceRaw moves chunks. Between two of them it may be asked to stop.
+//
 //kernel:fs/btrfs/volumes.c __btrfs_balance
 func (fsInfo *FsInfo) balanceRaw(bctl *BalanceControl) error {
+	run := *bctl // others see what publish shows
+	run.Expected, run.Considered, run.Completed = 0, 0, 0
+	publish := func() {
+		fsInfo.balanceLock.Lock()
+		bctl.Expected, bctl.Considered, bctl.Completed = run.Expected, run.Considered, run.Completed
+		bctl.Data.LimitMax, bctl.Meta.LimitMax, bctl.Sys.LimitMax = run.Data.LimitMax, run.Meta.LimitMax, run.Sys.LimitMax
+		fsInfo.balanceLock.Unlock()
+	}
 	// Chunks that come into being meanwhile are not meant.
 	var chunks []*chunkMap
 	all := *fsInfo.chunkMaps.Load()
-	counting := *bctl
+	counting := run
 	for i := len(all) - 1; i >= 0; i-- {
 		if fsInfo.shouldBalanceChunk(&counting, all[i]) {
-			bctl.Expected++
+			run.Expected++
 		}
 		chunks = append(chunks, all[i])
 	}
-	for _, args := range []*BalanceArgs{&bctl.Data, &bctl.Meta, &bctl.Sys} {
-		if args.Flags&BTRFS_BALANCE_ARGS_LIMIT_RANGE != 0 && uint64(args.LimitMin) > bctl.Expected {
+	for _, args := range []*BalanceArgs{&run.Data, &run.Meta, &run.Sys} {
+		if args.Flags&BTRFS_BALANCE_ARGS_LIMIT_RANGE != 0 && uint64(args.LimitMin) > run.Expected {
+			publish()
 			return nil
 		}
 	}
 	enospc := 0
 	reserved := false
 	for _, m := range chunks {
-		bctl.Considered++
-		if !fsInfo.shouldBalanceChunk(bctl, m) {
+		publish()
+		if fsInfo.balancePauseReq.Load() > 0 || fsInfo.shouldCancelBalance() {
+			return unix.ECANCELED
+		}
+		run.Considered++
+		if !fsInfo.shouldBalanceChunk(&run, m) {
 			continue
 		}
 		var err error
@@ -253,14 +331,16 @@ func (fsInfo *FsInfo) balanceRaw(bctl *BalanceControl) error {
 		}
 		switch err {
 		case nil:
-			bctl.Completed++
+			run.Completed++
 		case unix.ENOSPC:
 			enospc++
 		case unix.ENOENT: // gone meanwhile
 		default:
+			publish()
 			return err
 		}
 	}
+	publish()
 	if enospc > 0 {
 		fsInfo.info("%d enospc errors during balance", enospc)
 		return unix.ENOSPC
@@ -307,15 +387,28 @@ func (bctl *BalanceControl) describe() string {
 	return strings.Join(parts, " ")
 }
 
-// BalanceProgress tells how far the balance is that runs; false if none does.
+// BalanceProgress tells how far the balance is that runs or is paused; false if
+// there is none.
 //
 //kernel:fs/btrfs/ioctl.c btrfs_ioctl_balance_progress
-func (fsInfo *FsInfo) BalanceProgress(bctl *BalanceControl) bool {
-	run := fsInfo.balanceCtl.Load()
-	if run == nil {
+func (fsInfo *FsInfo) BalanceProgress(args *BalanceControl) bool {
+	bctl := fsInfo.balanceCtl.Load()
+	if bctl == nil {
 		return false
 	}
-	*bctl = *run
+	fsInfo.balanceLock.Lock()
+	*args = *bctl
+	fsInfo.balanceLock.Unlock()
+	args.State = 0
+	if fsInfo.fsFlags.Test(BTRFS_FS_BALANCE_RUNNING) {
+		args.State |= BTRFS_BALANCE_STATE_RUNNING
+	}
+	if fsInfo.balancePauseReq.Load() > 0 {
+		args.State |= BTRFS_BALANCE_STATE_PAUSE_REQ
+	}
+	if fsInfo.balanceCancelReq.Load() > 0 {
+		args.State |= BTRFS_BALANCE_STATE_CANCEL_REQ
+	}
 	return true
 }
 
@@ -351,10 +444,10 @@ func (fsInfo *FsInfo) ResizeDevice(newSize uint64) error {
 	if newSize > fsInfo.dev.Size() {
 		return unix.EFBIG
 	}
-	if !fsInfo.exclOp.TryLock() {
+	if !fsInfo.exclopStart(BTRFS_EXCLOP_RESIZE) {
 		return unix.EINPROGRESS
 	}
-	defer fsInfo.exclOp.Unlock()
+	defer fsInfo.exclopFinish()
 	old := fsInfo.device.totalBytes
 	fsInfo.info("resize device %s (devid %d) from %d to %d", fsInfo.dev.Name(), fsInfo.device.devid, old, newSize)
 	if newSize == old {

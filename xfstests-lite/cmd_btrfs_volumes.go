@@ -52,7 +52,7 @@ func pretty(n uint64) string {
 	return fmt.Sprintf("%.2f%s", f, []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}[i])
 }
 
-// cmdBtrfsBalance is `btrfs balance start|status`.
+// cmdBtrfsBalance is `btrfs balance start|pause|cancel|resume|status`.
 func cmdBtrfsBalance(c *call, args []string) int {
 	if len(args) == 0 {
 		return c.btrfsError("missing balance command")
@@ -62,6 +62,12 @@ func cmdBtrfsBalance(c *call, args []string) int {
 		return cmdBalanceStart(c, args[1:])
 	case strings.HasPrefix("status", verb) && len(verb) > 3:
 		return cmdBalanceStatus(c, args[1:])
+	case strings.HasPrefix("pause", verb):
+		return cmdBalanceCtl(c, "pause", btrfs.BTRFS_BALANCE_CTL_PAUSE, "Not running", args[1:])
+	case strings.HasPrefix("cancel", verb):
+		return cmdBalanceCtl(c, "cancel", btrfs.BTRFS_BALANCE_CTL_CANCEL, "Not in progress", args[1:])
+	case strings.HasPrefix("resume", verb):
+		return cmdBalanceResume(c, args[1:])
 	default:
 		return c.btrfsError("unknown balance command '%s'", verb)
 	}
@@ -119,12 +125,58 @@ func cmdBalanceStart(c *call, args []string) int {
 		}
 	}
 	return c.onMount(dirs[0], func(ioctl func(cmd uint, arg any) error) int {
-		err := ioctl(btrfs.BTRFS_IOC_BALANCE_V2, &bctl)
-		if err != nil {
-			return c.btrfsError("error during balancing '%s': %s\nThere may be more info in syslog - try dmesg | tail", dirs[0], errText(err))
-		}
+		return c.balanced(dirs[0], &bctl, ioctl(btrfs.BTRFS_IOC_BALANCE_V2, &bctl))
+	})
+}
+
+// balanced tells how a balance has ended.
+func (c *call) balanced(dir string, bctl *btrfs.BalanceControl, err error) int {
+	switch {
+	case err == unix.ECANCELED && bctl.State&btrfs.BTRFS_BALANCE_STATE_CANCEL_REQ != 0:
+		fmt.Fprintln(c.err, "balance canceled by user")
+	case err == unix.ECANCELED:
+		fmt.Fprintln(c.err, "balance paused by user")
+	case err != nil:
+		return c.btrfsError("error during balancing '%s': %s\nThere may be more info in syslog - try dmesg | tail", dir, errText(err))
+	default:
 		c.printf("Done, had to relocate %d out of %d chunks\n", bctl.Completed, bctl.Considered)
-		return 0
+	}
+	return 0
+}
+
+// cmdBalanceCtl is `btrfs balance pause|cancel`.
+func cmdBalanceCtl(c *call, verb string, request int, none string, args []string) int {
+	if len(args) != 1 {
+		return c.btrfsError("balance %s: exactly 1 argument expected, %d given", verb, len(args))
+	}
+	return c.onMount(args[0], func(ioctl func(cmd uint, arg any) error) int {
+		switch err := ioctl(btrfs.BTRFS_IOC_BALANCE_CTL, request); err {
+		case nil:
+			return 0
+		case unix.ENOTCONN:
+			c.btrfsError("balance %s on '%s' failed: %s", verb, args[0], none)
+			return 2
+		default:
+			return c.btrfsError("balance %s on '%s' failed: %s", verb, args[0], errText(err))
+		}
+	})
+}
+
+func cmdBalanceResume(c *call, args []string) int {
+	if len(args) != 1 {
+		return c.btrfsError("balance resume: exactly 1 argument expected, %d given", len(args))
+	}
+	return c.onMount(args[0], func(ioctl func(cmd uint, arg any) error) int {
+		bctl := btrfs.BalanceControl{Flags: btrfs.BTRFS_BALANCE_RESUME}
+		switch err := ioctl(btrfs.BTRFS_IOC_BALANCE_V2, &bctl); err {
+		case unix.ENOTCONN:
+			c.btrfsError("balance resume on '%s' failed: Not in progress", args[0])
+			return 2
+		case unix.EINPROGRESS:
+			return c.btrfsError("balance resume on '%s' failed: Already running", args[0])
+		default:
+			return c.balanced(args[0], &bctl, err)
+		}
 	})
 }
 
@@ -221,7 +273,16 @@ func cmdBalanceStatus(c *call, args []string) int {
 			if bctl.Expected > 0 {
 				left = 100 * (1 - float64(bctl.Completed)/float64(bctl.Expected))
 			}
-			c.printf("Balance on '%s' is running\n%d out of about %d chunks balanced (%d considered), %3.f%% left\n", dirs[0], bctl.Completed, bctl.Expected, bctl.Considered, left)
+			state := "paused"
+			if bctl.State&btrfs.BTRFS_BALANCE_STATE_RUNNING != 0 {
+				state = "running"
+				if bctl.State&btrfs.BTRFS_BALANCE_STATE_CANCEL_REQ != 0 {
+					state += ", cancel requested"
+				} else if bctl.State&btrfs.BTRFS_BALANCE_STATE_PAUSE_REQ != 0 {
+					state += ", pause requested"
+				}
+			}
+			c.printf("Balance on '%s' is %s\n%d out of about %d chunks balanced (%d considered), %3.f%% left\n", dirs[0], state, bctl.Completed, bctl.Expected, bctl.Considered, left)
 			return 1
 		case unix.ENOTCONN:
 			c.printf("No balance found on '%s'\n", dirs[0])

@@ -122,6 +122,25 @@ func (d *DiskBalanceArgs) decode(r *reader) {
 	r.b = r.b[6*8:]
 }
 
+func (d *DiskBalanceArgs) encode(w *writer) {
+	w.u64(d.Profiles)
+	w.u32(d.UsageMin)
+	w.u32(d.UsageMax)
+	w.u64(d.Devid)
+	w.u64(d.Pstart)
+	w.u64(d.Pend)
+	w.u64(d.Vstart)
+	w.u64(d.Vend)
+	w.u64(d.Target)
+	w.u64(d.Flags)
+	w.u32(d.LimitMin)
+	w.u32(d.LimitMax)
+	w.u32(d.StripesMin)
+	w.u32(d.StripesMax)
+	clear(w.b[:6*8])
+	w.b = w.b[6*8:]
+}
+
 // BalanceItem lets an interrupted balance go on after the next mount.
 //
 //kernel:none mirrors struct btrfs_balance_item
@@ -141,4 +160,16 @@ func (i *BalanceItem) Decode(b []byte) {
 	i.Data.decode(&r)
 	i.Meta.decode(&r)
 	i.Sys.decode(&r)
+}
+
+// Encode writes 448 bytes.
+//
+//kernel:none mirrors struct btrfs_balance_item
+func (i *BalanceItem) Encode(b []byte) {
+	w := writer{b[:SizeofBalanceItem]}
+	w.u64(i.Flags)
+	i.Data.encode(&w)
+	i.Meta.encode(&w)
+	i.Sys.encode(&w)
+	clear(w.b)
 }
