@@ -2349,6 +2349,37 @@ func (root *Root) DelItem(trans *TransHandle, path *Path) error {
 	return root.DelItems(trans, path, path.Slots[0], 1)
 }
 
+// found turns what a search for one item has returned into the item's data,
+// which is at least size bytes long. ENOENT: it is not there.
+//
+//kernel:none the three checks behind most calls of btrfs_search_slot
+func (path *Path) found(found bool, err error, size int) ([]byte, error) {
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		return nil, unix.ENOENT
+	}
+	data := path.Nodes[0].ItemData(path.Slots[0])
+	if len(data) < size {
+		return nil, unix.EUCLEAN
+	}
+	return data, nil
+}
+
+// leafHere returns the leaf of the item that path stands before, the next leaf if
+// that is behind the last item of its own; nil at the end of the tree.
+//
+//kernel:none the head of most loops with btrfs_next_leaf
+func (root *Root) leafHere(path *Path) (*ExtentBuffer, error) {
+	for path.Slots[0] >= path.Nodes[0].Nritems() {
+		if ok, err := root.NextLeaf(path); err != nil || !ok {
+			return nil, err
+		}
+	}
+	return path.Nodes[0], nil
+}
+
 // delKey deletes the item with this key, ENOENT if there is none.
 //
 //kernel:none btrfs_search_slot and btrfs_del_item

@@ -178,16 +178,12 @@ func (root *Root) lookupCsumsList(path *Path, start, end uint64) (list []*Ordere
 		path.Slots[0]-- // the item before may reach into the range
 	}
 	for start <= end {
-		leaf := path.Nodes[0]
-		if path.Slots[0] >= leaf.Nritems() {
-			ok, err := root.NextLeaf(path)
-			if err != nil {
-				return nil, err
-			}
-			if !ok {
-				break
-			}
-			continue
+		leaf, err := root.leafHere(path)
+		if err != nil {
+			return nil, err
+		}
+		if leaf == nil {
+			break
 		}
 		key = leaf.ItemKey(path.Slots[0])
 		if key.Objectid != disk.BTRFS_EXTENT_CSUM_OBJECTID || key.Type != disk.BTRFS_EXTENT_CSUM_KEY || key.Offset > end {

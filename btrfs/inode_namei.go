@@ -151,15 +151,9 @@ func (inode *Inode) readLockedInode() error {
 	path := NewPath()
 	defer path.Free()
 	found, err := root.LookupInode(nil, path, &inode.location, 0)
+	b, err := path.found(found, err, disk.SizeofInodeItem)
 	if err != nil {
 		return err
-	}
-	if !found {
-		return unix.ENOENT
-	}
-	b := path.Nodes[0].ItemData(path.Slots[0])
-	if len(b) < disk.SizeofInodeItem {
-		return unix.EUCLEAN
 	}
 	var item disk.InodeItem
 	item.Decode(b)

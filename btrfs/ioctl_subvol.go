@@ -1167,15 +1167,9 @@ func (inode *Inode) ioctlInoLookupUser(file *vfs.File, a *InoLookupUserArgs) err
 	defer path.Free()
 	key := disk.Key{Objectid: root.Objectid(), Type: disk.BTRFS_ROOT_REF_KEY, Offset: a.Treeid}
 	found, err := fsInfo.treeRoot.SearchSlot(nil, &key, path, 0, false)
+	data, err := path.found(found, err, disk.SizeofRootRef)
 	if err != nil {
 		return err
-	}
-	if !found {
-		return unix.ENOENT
-	}
-	data := path.Nodes[0].ItemData(path.Slots[0])
-	if len(data) < disk.SizeofRootRef {
-		return unix.EUCLEAN
 	}
 	var ref disk.RootRef
 	ref.Decode(data)

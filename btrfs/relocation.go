@@ -1056,16 +1056,12 @@ func (rc *relocControl) leavesOf(ref *prelimRef, e *relocExtent) (leaves []uint6
 	own := false
 	last := uint64(0)
 	for count := uint32(0); count < ref.count; {
-		leaf := path.Nodes[0]
-		if path.Slots[0] >= leaf.Nritems() {
-			ok, err := root.NextLeaf(path)
-			if err != nil {
-				return nil, err
-			}
-			if !ok {
-				break
-			}
-			continue
+		leaf, err := root.leafHere(path)
+		if err != nil {
+			return nil, err
+		}
+		if leaf == nil {
+			break
 		}
 		key = leaf.ItemKey(path.Slots[0])
 		if key.Objectid != ref.objectid || key.Type != disk.BTRFS_EXTENT_DATA_KEY {

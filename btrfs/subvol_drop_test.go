@@ -5,11 +5,8 @@ package btrfs_test
 import (
 	"fmt"
 	"maps"
-	"os"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -302,113 +299,4 @@ func dropGivesSpaceBack(t *testing.T, nodeSize int) {
 	m.Sync()
 	m.off()
 	fsck(t, k, dev)
-}
-
-// TestSnapshotCurve prints what taking and dropping a snapshot costs, by the
-// number of files: the former is one block whatever there is, the latter grows
-// with what is not shared.
-//
-// KTEST_FILES="1000 10000 100000" sets other sizes than the default.
-func TestSnapshotCurve(t *testing.T) {
-	sizes := []int{500, 5000}
-	if s := os.Getenv("KTEST_FILES"); s != "" {
-		sizes = nil
-		for f := range strings.FieldsSeq(s) {
-			n := 0
-			fmt.Sscan(f, &n)
-			sizes = append(sizes, n)
-		}
-	}
-	var cost []uint64
-	for _, n := range sizes {
-		k := kernel.New(kernel.Options{})
-		dev := blockdev.NewLogWrites(k, mkimage(t, k, 4<<30, mkfs.Options{}))
-		m := mustBoot(t, k, dev)
-		must(t, m.subvol("/", "src"))
-		for i := range n {
-			m.write(fmt.Sprintf("/src/f%06d", i), "small")
-		}
-		m.Sync()
-		blocks := func() (bytes uint64) {
-			for _, e := range dev.Entries() {
-				if e.Op == blockdev.REQ_OP_WRITE {
-					bytes += e.Size
-				}
-			}
-			return bytes
-		}
-		from := blocks()
-		start := time.Now()
-		must(t, m.snapshot("/src", "/", "snap", 0))
-		took := time.Since(start)
-		written := blocks() - from
-		for i := 0; i < n; i += 10 {
-			m.write(fmt.Sprintf("/snap/f%06d", i), "other")
-		}
-		m.Sync()
-		must(t, m.delSubvol("/", "snap"))
-		start = time.Now()
-		m.subvolSync()
-		dropped := time.Since(start)
-		m.Sync()
-		t.Logf("%7d files: snapshot %8.2f ms, %d KiB written; dropping it with a tenth of the files changed %8.2f ms",
-			n, took.Seconds()*1000, written>>10, dropped.Seconds()*1000)
-		cost = append(cost, written)
-		m.off()
-	}
-	if last := cost[len(cost)-1]; last > 4*cost[0] {
-		t.Errorf("a snapshot writes %v bytes: it grows with what is in it", cost)
-	}
-}
-
-// BenchmarkDropLatency makes files in one subvolume while a snapshot of another
-// is dropped, with each locking of the walk.
-func BenchmarkDropLatency(b *testing.B) {
-	for _, variant := range []string{"S0", "S1", "S2", "S3"} {
-		b.Run(variant, func(b *testing.B) {
-			params := map[string]string{}
-			if variant != "S3" {
-				params["btrfs.revert"] = "walk-down-tree-locking=" + variant
-			}
-			var lat []time.Duration
-			var dropping time.Duration
-			for range b.N {
-				k := kernel.New(kernel.Options{Params: params})
-				m := mustBoot(b, k, mkimage(b, k, 1<<30, mkfs.Options{NodeSize: 4096}))
-				must(b, m.subvol("/", "src"))
-				must(b, m.subvol("/", "fg"))
-				m.makeFiles("/src", 3000, 'a')
-				must(b, m.snapshot("/src", "/", "snap", 0))
-				for i := 0; i < 3000; i += 5 {
-					m.write(fmt.Sprintf("/snap/file%05d", i), "other")
-				}
-				m.Sync()
-				must(b, m.delSubvol("/", "snap"))
-				p := m.Process.Fork()
-				var done kernel.AtomicBool
-				fg := k.Go("foreground", func(*kernel.Task) {
-					for i := 0; !done.Load(); i++ {
-						start := time.Now()
-						if fd, err := p.Open(fmt.Sprintf("/fg/%d", i), unix.O_WRONLY|unix.O_CREAT, 0o644); err == nil {
-							p.Close(fd)
-						}
-						lat = append(lat, time.Since(start))
-					}
-					p.Exit()
-				})
-				start := time.Now()
-				m.subvolSync()
-				dropping += time.Since(start)
-				done.Store(true)
-				fg.Join()
-				m.off()
-			}
-			slices.Sort(lat)
-			at := func(q float64) float64 { return float64(lat[int(q*float64(len(lat)-1))].Microseconds()) }
-			b.ReportMetric(at(0.5), "p50-us")
-			b.ReportMetric(at(0.99), "p99-us")
-			b.ReportMetric(at(1), "max-us")
-			b.ReportMetric(dropping.Seconds()*1000/float64(b.N), "drop-ms")
-		})
-	}
 }

@@ -152,13 +152,12 @@ func (fsInfo *FsInfo) recoverBalance() error {
 	defer path.Free()
 	key := balanceKey
 	found, err := fsInfo.treeRoot.SearchSlot(nil, &key, path, 0, false)
-	if err != nil || !found {
-		return err
+	data, err := path.found(found, err, disk.SizeofBalanceItem)
+	if err == unix.ENOENT {
+		return nil
 	}
-	data := path.Nodes[0].ItemData(path.Slots[0])
-	if len(data) != disk.SizeofBalanceItem {
-		fsInfo.err("balance: its item has %d bytes", len(data))
-		return unix.EUCLEAN
+	if err != nil {
+		return err
 	}
 	var item disk.BalanceItem
 	item.Decode(data)
