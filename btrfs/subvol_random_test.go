@@ -383,7 +383,8 @@ func playSubvols(t *testing.T, ops []subvolOp) (failure string) {
 // cleaner. A model of bytes agrees, and so do our check, btrfs check in both modes
 // and the kernel, at each umount. TestRandomSubvolumesCatches shows what fails it.
 //
-// KTEST_SEEDS and KTEST_OPS make it longer than the default.
+// KTEST_SEEDS and KTEST_OPS make it longer than the default, KTEST_SHRINK is how
+// many shorter histories are tried of one that fails.
 func TestRandomSubvolumes(t *testing.T) {
 	oracle.Need(t, oracle.Kernel, oracle.Progs)
 	n := env("KTEST_OPS", 1000)
@@ -395,7 +396,7 @@ func TestRandomSubvolumes(t *testing.T) {
 				return
 			}
 			t.Logf("seed %d: %s", seed, failure)
-			short := oracle.Shrink(ops, 200, func(try []subvolOp) bool { return kindOf(playSubvols(t, try)) == kindOf(failure) })
+			short := oracle.Shrink(ops, env("KTEST_SHRINK", 200), func(try []subvolOp) bool { return kindOf(playSubvols(t, try)) == kindOf(failure) })
 			var b strings.Builder
 			for _, op := range short {
 				fmt.Fprintln(&b, op)
