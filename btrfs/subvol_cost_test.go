@@ -86,12 +86,13 @@ func TestSnapshotCurve(t *testing.T) {
 		}
 		m.off()
 		// With nothing changed a drop gives up what the root block refers to, a node
-		// or a leaf full of files at a time. Each changed file is an extent more.
+		// or a leaf full of files at a time. Each changed file is an extent more, and
+		// the nodes above it, which are the snapshot's own then, refer to hundreds.
 		if drops[0] > int64(n)/20+20 {
 			t.Errorf("%d files: dropping a snapshot that shares all takes alloc_mutex %d times", n, drops[0])
 		}
 		for changed := 100; changed <= n; changed *= 10 {
-			if more := drops[changed] - drops[0]; more < int64(changed) || more > int64(changed)*3+200 {
+			if more := drops[changed] - drops[0]; more < int64(changed) || more > int64(changed)*2+1000 {
 				t.Errorf("%d files: dropping takes alloc_mutex %d times, with %d files changed %d times", n, drops[0], changed, drops[changed])
 			}
 		}
