@@ -783,6 +783,7 @@ func (trans *TransHandle) Abort(err error) {
 //kernel:fs/btrfs/messages.c __btrfs_handle_fs_error
 func (fsInfo *FsInfo) setFsError() {
 	if !fsInfo.fsState.TestAndSet(BTRFS_FS_STATE_ERROR) {
+		fsInfo.deadRootsWait.WakeUp() // nobody drops them any more
 		fsInfo.setReadonly()
 	}
 }
