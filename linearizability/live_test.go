@@ -4,12 +4,14 @@ package linearizability_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"kbtrfs/kernel"
 	"kbtrfs/kernel/mm"
@@ -35,6 +37,32 @@ func TestLive(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Logf("%d clients: %d calls in %d rounds ran %v, judged in %v", clients, res.Calls, res.Rounds, res.Ran, res.Judged)
+	}
+}
+
+// BenchmarkLive runs 100,000 mixed calls on real goroutines and judges them.
+func BenchmarkLive(b *testing.B) {
+	for _, clients := range []int{16, 32} {
+		b.Run(fmt.Sprint(clients), func(b *testing.B) {
+			var ran, judged time.Duration
+			for b.Loop() {
+				mix := linearizability.DefaultMix()
+				mix.Scale(clients)
+				res, err := xfstests.RunLive(context.Background(), xfstests.LiveOptions{Live: linearizability.LiveOptions{Mix: mix, Seed: 1, Calls: 100_000,
+					Round: func(v *linearizability.Verdict, _ *linearizability.History) bool {
+						if !v.OK() {
+							b.Error(v)
+						}
+						return v.OK()
+					}}})
+				if err != nil {
+					b.Fatal(err)
+				}
+				ran, judged = ran+res.Ran, judged+res.Judged
+			}
+			b.ReportMetric(ran.Seconds()/float64(b.N), "s-run")
+			b.ReportMetric(judged.Seconds()/float64(b.N), "s-judged")
+		})
 	}
 }
 

@@ -223,3 +223,28 @@ func TestNoCells(t *testing.T) {
 		t.Error(d.Unknown)
 	}
 }
+
+// A direct read may see what is on disk while a buffered write is under way that
+// others see already; afterwards, and beside a direct write, it may not.
+//
+// Mutation: do not loosen.
+func TestDirectBesideBuffered(t *testing.T) {
+	for _, c := range []struct {
+		write Flag
+		end   uint64 // of the second write
+		good  bool
+	}{{0, 50, true}, {0, 25, false}, {Direct, 50, false}} {
+		call := func(kind Kind, flags Flag, start, end, val uint64) Call {
+			return Call{Start: start, End: end, Kind: kind, Flags: flags, Ino: 257, Len: pageSize, N: pageSize, Vals: []uint64{val}}
+		}
+		h := &History{Cell: pageSize, Clients: 3, Calls: []Call{
+			call(Write, 0, 1, 2, 1),
+			call(Write, c.write, 10, c.end, 2),
+			call(Read, 0, 20, 21, 2),
+			call(Read, Direct, 30, 31, 1),
+		}}
+		if v := Check(h, Options{}); v.OK() != c.good {
+			t.Errorf("%+v: %v", c, v)
+		}
+	}
+}
