@@ -1423,6 +1423,7 @@ func (trans *TransHandle) Commit() error {
 	fsInfo.transLock.Unlock()
 	fsInfo.relocMutex.Unlock()
 	fsInfo.transactionWait.WakeUp()
+	curTrans.writerWait.WakeUp() // of quiet: our own handle stays open to the end
 
 	if err = trans.writeAndWaitTransaction(); err == nil {
 		err = fsInfo.WriteAllSupers(true)
