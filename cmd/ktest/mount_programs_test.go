@@ -57,7 +57,7 @@ var programs = []program{
 		test -z "$(git -C second status --porcelain)"`},
 	{name: "go-build", needs: []string{"go"}, options: "compress=zstd", size: "4G", long: "./cmd/ktest", script: `
 		export GOCACHE=$D/cache GOTMPDIR=$D/tmp; mkdir tmp; cp -r $SRC src; cd src
-		go build -o ../ktest $1; go vet $1; ../ktest mkfs -b 64M ../fs.img >/dev/null; ../ktest check ../fs.img >/dev/null`},
+		go build -o ../ktest $1; go vet $1; ../ktest mkfs -b 128M ../fs.img >/dev/null; ../ktest check ../fs.img >/dev/null`},
 	{name: "sqlite", needs: []string{"sqlite3"}, options: "noatime", size: "1G", amount: "60", long: "2000", script: `
 		for mode in delete wal; do
 			{ echo "pragma journal_mode=$mode; pragma synchronous=full; create table t(a integer primary key, b text); create index i on t(b);"
