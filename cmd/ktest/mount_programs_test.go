@@ -36,7 +36,7 @@ type program struct {
 // Programs of the host, and what each checks by itself: fio the checksum in every block, git all objects, PostgreSQL the checksum of each
 // page, its indexes, and the sums that a transfer leaves as they are.
 var programs = []program{
-	{name: "fio-buffered", needs: []string{"fio"}, options: "noatime", size: "4G", amount: "12m", long: "400m", script: fioScript + "--rw=randrw --bs=1k-64k --fallocate=none"},
+	{name: "fio-buffered", needs: []string{"fio"}, options: "noatime", size: "4G", amount: "12m", long: "400m", script: fioScript + "--rw=randrw --bs=5k --fallocate=none"},
 	{name: "fio-direct", needs: []string{"fio"}, options: "noatime", size: "4G", amount: "12m", long: "400m", script: fioScript + "--rw=randrw --bs=4k --direct=1 --ioengine=libaio --iodepth=8"},
 	{name: "fio-mmap", needs: []string{"fio"}, options: "compress", size: "4G", amount: "8m", long: "200m", script: fioScript + "--rw=randrw --bs=4k --ioengine=mmap"},
 	{name: "fio-fsync", needs: []string{"fio"}, options: "compress=zstd", size: "4G", amount: "4m", long: "32m", script: fioScript + "--rw=randwrite --bs=16k --fsync=4"},
