@@ -558,13 +558,24 @@ func (inode *Inode) LookupFirstOrderedExtent(fileOffset uint64) *OrderedExtent {
 // in flight leaves its end with that one (outstandingISize), which will settle
 // for both. It reports whether disk_i_size changed.
 //
+// i_size is read under the lock: who has made it larger since may have left his
+// end here already, and nobody comes after us.
+//
 //kernel:fs/btrfs/ordered-data.c btrfs_ordered_update_i_size @v3.12
 func (inode *Inode) OrderedUpdateISize(offset uint64, ordered *OrderedExtent) (changed bool) {
-	tree := &inode.orderedTree
-	iSize := uint64(inode.ISize())
+	if inode.root.fsInfo.reverted(revertISizeUnderLock) {
+		return inode.orderedUpdateISizeBeforeUnderLock(offset, ordered)
+	}
+	inode.orderedTree.lock.Lock()
+	defer inode.orderedTree.lock.Unlock()
+	return inode.orderedUpdateISizeLocked(offset, ordered, uint64(inode.ISize()))
+}
 
-	tree.lock.Lock()
-	defer tree.lock.Unlock()
+// orderedUpdateISizeLocked is the part of OrderedUpdateISize under the lock.
+//
+//kernel:fs/btrfs/ordered-data.c btrfs_ordered_update_i_size @v3.12
+func (inode *Inode) orderedUpdateISizeLocked(offset uint64, ordered *OrderedExtent, iSize uint64) (changed bool) {
+	tree := &inode.orderedTree
 	if ordered != nil {
 		// Whoever finds ordered from now on need not wait for its i_size.
 		defer ordered.flags.Set(BTRFS_ORDERED_UPDATED_ISIZE)

@@ -40,7 +40,7 @@ var programs = []program{
 	{name: "fio-direct", needs: []string{"fio"}, options: "noatime", size: "4G", amount: "12m", long: "400m", script: fioScript + "--rw=randrw --bs=4k --direct=1 --ioengine=libaio --iodepth=8"},
 	{name: "fio-mmap", needs: []string{"fio"}, options: "compress", size: "4G", amount: "8m", long: "200m", script: fioScript + "--rw=randrw --bs=4k --ioengine=mmap"},
 	{name: "fio-fsync", needs: []string{"fio"}, options: "compress=zstd", size: "4G", amount: "4m", long: "32m", script: fioScript + "--rw=randwrite --bs=16k --fsync=4"},
-	{name: "sysbench", needs: []string{"sysbench"}, options: "compress", size: "12G", long: "8G 30000", remount: true, script: sysbenchScript},
+	{name: "sysbench", needs: []string{"sysbench"}, options: "compress", size: "12G", amount: "64M 2000", long: "8G 30000", remount: true, script: sysbenchScript},
 	{name: "sysbench-300000", needs: []string{"sysbench"}, options: "compress", size: "12G", long: "8G 300000", remount: true, script: sysbenchScript},
 	{name: "sysbench-plain", needs: []string{"sysbench"}, options: "noatime", size: "12G", long: "8G 30000", remount: true, script: sysbenchScript},
 	{name: "git", needs: []string{"git"}, options: "compress", size: "1G", amount: "btrfs", long: ".", script: `
