@@ -3,12 +3,13 @@
 package xfstests
 
 import (
-	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"kbtrfs/btrfs/oracle"
 )
 
 // mutant takes one line out of a function: a lock, an unlock, a wait, a
@@ -106,7 +107,6 @@ func TestMutantsFound(t *testing.T) {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
 			text, err := os.ReadFile(filepath.Join(root, m.file))
 			if err != nil {
 				t.Fatal(err)
@@ -115,16 +115,7 @@ func TestMutantsFound(t *testing.T) {
 			if !ok {
 				t.Fatal("does not apply")
 			}
-			file, overlay, bin := filepath.Join(dir, "x.go"), filepath.Join(dir, "overlay.json"), filepath.Join(dir, "ktest")
-			list, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(root, m.file): file}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			for name, data := range map[string][]byte{file: []byte(mutated), overlay: list} {
-				if err := os.WriteFile(name, data, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
+			overlay, bin := oracle.Overlay(t, filepath.Join(root, m.file), mutated), filepath.Join(t.TempDir(), "ktest")
 			build := exec.Command("go", "build", "-overlay", overlay, "-o", bin, "./cmd/ktest")
 			build.Dir = root
 			if out, err := build.CombinedOutput(); err != nil {

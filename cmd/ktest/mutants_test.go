@@ -4,13 +4,14 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"kbtrfs/btrfs/oracle"
 )
 
 // mutant is a mistake in one place of the source, and the command that must find
@@ -132,7 +133,6 @@ func TestMutants(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
 	tried := 0
 	for _, m := range mutants {
 		path := filepath.Join(root, m.file)
@@ -158,19 +158,9 @@ func TestMutants(t *testing.T) {
 		}
 		tried++
 		t.Run(m.name, func(t *testing.T) {
-			changed := filepath.Join(dir, "mutant.go")
-			if err := os.WriteFile(changed, []byte(strings.NewReplacer(m.old, m.new, cmp.Or(m.also[0], m.old), cmp.Or(m.also[1], m.new)).Replace(string(src))), 0o666); err != nil {
-				t.Fatal(err)
-			}
-			overlay, err := json.Marshal(map[string]map[string]string{"Replace": {path: changed}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(filepath.Join(dir, "overlay.json"), overlay, 0o666); err != nil {
-				t.Fatal(err)
-			}
-			bin := filepath.Join(dir, "ktest")
-			build := exec.Command("go", "build", "-overlay", filepath.Join(dir, "overlay.json"), "-o", bin, ".")
+			overlay := oracle.Overlay(t, path, strings.NewReplacer(m.old, m.new, cmp.Or(m.also[0], m.old), cmp.Or(m.also[1], m.new)).Replace(string(src)))
+			bin := filepath.Join(t.TempDir(), "ktest")
+			build := exec.Command("go", "build", "-overlay", overlay, "-o", bin, ".")
 			if out, err := build.CombinedOutput(); err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}

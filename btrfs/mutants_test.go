@@ -3,16 +3,26 @@
 package btrfs_test
 
 import (
-	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"kbtrfs/btrfs/oracle"
 )
 
+// sourceMutant is a mistake in one place of this package.
+type sourceMutant struct{ name, file, old, new string }
+
+// fsxMutants are mistakes in the data path that TestFsx must find.
+var fsxMutants = []sourceMutant{
+	{"a hole within a block is not zeroed", "inode.go", "\t\tpage.Zero(offset, offset+int(min(length, pageSize-uint64(offset))))\n", ""},
+	{"the rest of the last page is not zeroed", "inode.go", "\t\tpage.Zero(offset, pageSize)\n", ""},
+}
+
 // subvolMutants are mistakes that TestRandomSubvolumes must find.
-var subvolMutants = []struct{ name, file, old, new string }{
+var subvolMutants = []sourceMutant{
 	{"a copied block does not refer to what it holds", "ctree.go", "\t\treturn false, trans.IncRef(root, cow, reloc)\n\t}\n\tif full {", "\t\treturn false, nil\n\t}\n\tif full {"},
 	{"back references are not updated", "extent-tree_drop.go", "\tif !wc.updateRef || eb.", "\tif wc.updateRef || eb."},
 	{"a clone does not refer to its extent", "file.go", "\treturn trans.IncExtentRef(root, fi.DiskBytenr, fi.DiskNumBytes, 0, root.Objectid(), inode.location.Objectid, refOffset)\n", "\t_ = refOffset\n\treturn nil\n"},
@@ -20,12 +30,20 @@ var subvolMutants = []struct{ name, file, old, new string }{
 	{"a snapshot does not wait for data", "ioctl_subvol.go", "\troot.WaitOrderedExtents(-1)\n", ""},
 }
 
-// Each mistake is found by seeds that find nothing in the source as it is. The
-// places are looked for always; KTEST_MUTANTS=all, or a part of a name, builds and
-// runs them.
+func TestFsxMutants(t *testing.T) {
+	testMutants(t, fsxMutants, "TestFsx", "KTEST_FSX=6,1500")
+}
+
 func TestRandomSubvolumesCatches(t *testing.T) {
+	testMutants(t, subvolMutants, "TestRandomSubvolumes", "KTEST_SEEDS=3", "KTEST_OPS=400", "KTEST_SHRINK=0")
+}
+
+// testMutants: each mistake makes test fail, which finds nothing with the same
+// environment in the source as it is. The places are looked for always;
+// KTEST_MUTANTS=all, or a part of a name, builds and runs them.
+func testMutants(t *testing.T, mutants []sourceMutant, test string, env ...string) {
 	which := os.Getenv("KTEST_MUTANTS")
-	for _, m := range subvolMutants {
+	for _, m := range mutants {
 		text, err := os.ReadFile(m.file)
 		if err != nil {
 			t.Fatal(err)
@@ -38,28 +56,19 @@ func TestRandomSubvolumesCatches(t *testing.T) {
 			continue
 		}
 		t.Run(m.name, func(t *testing.T) {
-			source, err := filepath.Abs(m.file)
+			path, err := filepath.Abs(m.file)
 			if err != nil {
 				t.Fatal(err)
 			}
-			file, overlay := filepath.Join(t.TempDir(), "x.go"), filepath.Join(t.TempDir(), "overlay.json")
-			list, err := json.Marshal(map[string]any{"Replace": map[string]string{source: file}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			for name, data := range map[string][]byte{file: []byte(strings.Replace(string(text), m.old, m.new, 1)), overlay: list} {
-				if err := os.WriteFile(name, data, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			run := exec.Command("go", "test", "-overlay", overlay, "-run", "TestRandomSubvolumes$", ".")
-			run.Env = append(os.Environ(), "KTEST_SEEDS=3", "KTEST_OPS=400", "KTEST_SHRINK=0")
+			overlay := oracle.Overlay(t, path, strings.Replace(string(text), m.old, m.new, 1))
+			run := exec.Command("go", "test", "-overlay", overlay, "-run", test+"$", ".")
+			run.Env = append(os.Environ(), env...)
 			out, err := run.CombinedOutput()
-			if err == nil || !strings.Contains(string(out), "--- FAIL: TestRandomSubvolumes") {
+			if err == nil || !strings.Contains(string(out), "--- FAIL: "+test) {
 				t.Fatalf("not found: %v\n%s", err, out)
 			}
 			for line := range strings.Lines(string(out)) {
-				if strings.Contains(line, "subvol_random_test.go") {
+				if strings.Contains(line, "_test.go") {
 					t.Log(strings.TrimSpace(line))
 					break
 				}
