@@ -555,6 +555,46 @@ func (dir *Inode) SetInodeIndex() (index uint64, err error) {
 	return index, nil
 }
 
+// newInodeNumbered makes what all new inodes have in common, in memory alone. It
+// returns nil when there is no memory.
+//
+//kernel:fs/btrfs/inode.c btrfs_create_new_inode
+func (root *Root) newInodeNumbered(trans *TransHandle, objectid uint64) *Inode {
+	vi := root.fsInfo.sb.NewInode()
+	if vi == nil {
+		return nil
+	}
+	inode := I(vi)
+	inode.root = root
+	inode.Ino = objectid
+	inode.location = disk.Key{Objectid: objectid, Type: disk.BTRFS_INODE_ITEM_KEY}
+	inode.indexCnt = BTRFS_DIR_START_INDEX
+	inode.generation = trans.Transid
+	inode.Generation = uint32(trans.Transid)
+	inode.SetNlink(1)
+	now := inode.CurrentTime()
+	inode.SetAtime(now)
+	inode.SetMtime(now)
+	inode.SetCtime(now)
+	inode.SetBtime(now)
+	return inode
+}
+
+// insertLocked hashes a new inode, I_NEW.
+//
+//kernel:fs/btrfs/inode.c btrfs_insert_inode_locked
+func (inode *Inode) insertLocked() error {
+	objectid, root := inode.location.Objectid, inode.root
+	err := inode.InsertInodeLocked4(inodeHash(objectid, root), func(other *vfs.Inode) bool {
+		i := I(other)
+		return i.location.Objectid == objectid && i.root == root
+	})
+	if err == nil {
+		root.addInode(inode)
+	}
+	return err
+}
+
 // newInode makes an inode with its item and, unless name is empty, the
 // reference to its first name. The inode comes back I_NEW and hashed. After an
 // error the inode, unless it is nil, is for discard once the transaction has
@@ -574,26 +614,13 @@ func (dir *Inode) newInode(trans *TransHandle, cred *vfs.Cred, name string, mode
 			return nil, err
 		}
 	}
-	vi := fsInfo.sb.NewInode()
-	if vi == nil {
+	inode := root.newInodeNumbered(trans, objectid)
+	if inode == nil {
 		return nil, unix.ENOMEM
 	}
-	inode := I(vi)
-	inode.root = root
-	inode.Ino = objectid
-	inode.location = disk.Key{Objectid: objectid, Type: disk.BTRFS_INODE_ITEM_KEY}
 	inode.dirIndex = index
-	inode.indexCnt = BTRFS_DIR_START_INDEX
-	inode.generation = trans.Transid
-	inode.Generation = uint32(trans.Transid)
 	inode.InodeInitOwner(cred, &dir.Inode, mode)
 	inode.Rdev = rdev
-	inode.SetNlink(1)
-	now := inode.CurrentTime()
-	inode.SetAtime(now)
-	inode.SetMtime(now)
-	inode.SetCtime(now)
-	inode.SetBtime(now)
 	inode.inheritIflags(dir)
 	if err := inode.setOperations(); err != nil {
 		inode.ClearNlink()
@@ -607,15 +634,10 @@ func (dir *Inode) newInode(trans *TransHandle, cred *vfs.Cred, name string, mode
 			inode.flags.Or(disk.BTRFS_INODE_NODATACOW | disk.BTRFS_INODE_NODATASUM)
 		}
 	}
-	if err := vi.InsertInodeLocked4(inodeHash(objectid, root), func(other *vfs.Inode) bool {
-		i := I(other)
-		return i.location.Objectid == objectid && i.root == root
-	}); err != nil {
+	if err := inode.insertLocked(); err != nil {
 		inode.ClearNlink()
 		return inode, err
 	}
-
-	root.addInode(inode)
 
 	path := NewPath()
 	defer path.Free()

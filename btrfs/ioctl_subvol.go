@@ -428,41 +428,23 @@ func (dir *Inode) createSubvolRoot(trans *TransHandle, objectid uint64) (*Root, 
 //
 //kernel:none btrfs_new_subvol_inode and the subvol cases of btrfs_create_new_inode
 func (root *Root) newSubvolInode(trans *TransHandle, cred *vfs.Cred, umask uint32) (*Inode, error) {
-	fsInfo := root.fsInfo
 	ino, err := root.GetFreeObjectid() // the first there is
 	if err != nil {
 		return nil, err
 	}
-	vi := fsInfo.sb.NewInode()
-	if vi == nil {
+	inode := root.newInodeNumbered(trans, ino)
+	if inode == nil {
 		return nil, unix.ENOMEM
 	}
-	inode := I(vi)
-	inode.root = root
-	inode.Ino = ino
-	inode.location = disk.Key{Objectid: ino, Type: disk.BTRFS_INODE_ITEM_KEY}
-	inode.indexCnt = BTRFS_DIR_START_INDEX
-	inode.generation = trans.Transid
-	inode.Generation = uint32(trans.Transid)
 	inode.SetUid(cred.Uid)
 	inode.SetGid(cred.Gid)
 	inode.SetMode(unix.S_IFDIR | 0o777&^umask)
-	inode.SetNlink(1)
-	now := inode.CurrentTime()
-	inode.SetAtime(now)
-	inode.SetMtime(now)
-	inode.SetCtime(now)
-	inode.SetBtime(now)
 	if err := inode.setOperations(); err != nil {
 		return inode, err
 	}
-	if err := vi.InsertInodeLocked4(inodeHash(ino, root), func(other *vfs.Inode) bool {
-		i := I(other)
-		return i.location.Objectid == ino && i.root == root
-	}); err != nil {
+	if err := inode.insertLocked(); err != nil {
 		return inode, err
 	}
-	root.addInode(inode)
 
 	const name = ".."
 	path := NewPath()
@@ -480,7 +462,7 @@ func (root *Root) newSubvolInode(trans *TransHandle, cred *vfs.Cred, umask uint3
 	ref := disk.InodeRef{NameLen: uint16(len(name))}
 	ref.Encode(b)
 	copy(b[disk.SizeofInodeRef:], name)
-	fsInfo.MarkBufferDirty(leaf)
+	root.fsInfo.MarkBufferDirty(leaf)
 	inode.setLastTrans(trans)
 	return inode, nil
 }
