@@ -13,7 +13,9 @@ import (
 // channel (iter.Pull's own variables confuse the detector). The driver holds
 // the baton between tasks and does all scheduling, so that the scheduler's data
 // belong to one goroutine. What tasks did before they gave the baton back
-// happens before what the driver does; nothing flows the other way.
+// happens before what the driver does; nothing flows the other way, until the
+// run is over: what the driver did before it unwinds the tasks that are left
+// happens before what they do then.
 //
 // The goroutine is started by the task that spawns it, which is an edge that
 // the program is entitled to.
@@ -35,6 +37,7 @@ func (c *coro) run() {
 	raceHide()
 	<-c.in
 	raceShow()
+	c.unwound()
 	clean := false
 	defer func() {
 		c.goexit = !clean
@@ -68,6 +71,16 @@ func (c *coro) back() {
 	c.out <- struct{}{}
 	<-c.in
 	raceShow()
+	c.unwound()
+}
+
+// unwound makes the edge to a task that is resumed because the run is over.
+//
+//go:norace
+func (c *coro) unwound() {
+	if c.s.halt {
+		raceAcquire(unsafe.Pointer(&c.s.unwind))
+	}
 }
 
 func (s *Scheduler) retire(*coro) {}

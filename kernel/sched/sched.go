@@ -4,6 +4,7 @@ package sched
 
 import (
 	"fmt"
+	"unsafe"
 
 	"kbtrfs/kernel"
 )
@@ -107,6 +108,8 @@ type Scheduler struct {
 	req  func() // race mode: what a task asks the driver to do
 	ret  int    // and the answer
 	edge byte   // race mode: what tasks did happens before what the driver does
+	// race mode: and what the driver did, before what tasks do that it unwinds
+	unwind byte
 }
 
 // Event is a step of a run.
@@ -377,6 +380,7 @@ func (s *Scheduler) finish() {
 		}
 		s.setCur(t)
 		s.next = t
+		raceRelease(unsafe.Pointer(&s.unwind))
 		t.co.resume()
 		for s.req != nil { // a task that asks for something while it is unwound
 			s.req = nil

@@ -290,11 +290,8 @@ func (b *brute) String() string                           { return "brute" }
 // otherwise. Fails if races does not look at the beginning of a row of steps, or
 // if a place's footprint is forgotten where a run is ended.
 func TestDFSLeavesOutNothing(t *testing.T) {
-	if raceDetector {
-		t.Skip("thousands of runs use one scheduler's tasks again, whose hand-over the detector is not told of")
-	}
 	seeds := uint64(12)
-	if testing.Short() {
+	if testing.Short() || raceDetector {
 		seeds = 4
 	}
 	runs, saved := 0, 0
