@@ -49,6 +49,7 @@ type DFS struct {
 	cut   int32            // footprint of the place where the run was ended, -1
 	feet  footprints
 	races races
+	fresh int // how much of the log is as in the run before
 }
 
 // dfsNode is a decision of the current run.
@@ -59,10 +60,11 @@ type dfsNode struct {
 	taken  int   // index in tasks, or the choice
 	tried  uint64
 	wanted uint64
-	cost   uint64 // bit set: what costs one
-	spent  int    // before this decision
-	foot   int32  // footprint of the place
-	last   Key    // who took the step before
+	cost   uint64  // bit set: what costs one
+	spent  int     // before this decision
+	foot   int32   // footprint of the place, -1 if it is not kept
+	own    []int32 // races of the steps up to the next decision, see footprints
+	behind []int32 // and those behind that
 }
 
 // maxFan is how many alternatives a decision can have.
@@ -70,13 +72,13 @@ const maxFan = 64
 
 // NewDFS returns the strategy.
 func NewDFS(bound int) *DFS {
-	return &DFS{Bound: bound, seen: map[uint64]int32{}, feet: footprints{ids: map[mark]int{}}}
+	return &DFS{Bound: bound, seen: map[uint64]int32{}, feet: footprints{ids: map[mark]int32{}, keys: map[Key]int32{}}}
 }
 
 // Begin implements Strategy: the deepest decision with something left to try is
 // taken differently.
 func (d *DFS) Begin(*Scheduler) bool {
-	d.depth, d.spent, d.cut = 0, 0, -1
+	d.depth, d.spent, d.cut, d.fresh = 0, 0, -1, 0
 	if !d.begun {
 		d.begun = true
 		return true
@@ -85,11 +87,27 @@ func (d *DFS) Begin(*Scheduler) bool {
 		if c := d.untried(&d.stack[n-1]); c >= 0 {
 			d.stack[n-1].taken = c
 			d.stack[n-1].tried |= 1 << c
+			d.fresh = d.stack[n-1].at
 			return true
 		}
-		d.stack = d.stack[:n-1]
+		d.pop()
 	}
 	return false
+}
+
+// pop takes the deepest decision from the stack: all behind it has been tried.
+func (d *DFS) pop() {
+	n := &d.stack[len(d.stack)-1]
+	d.stack = d.stack[:len(d.stack)-1]
+	n.behind = append(n.behind, n.own...)
+	if n.foot >= 0 {
+		d.feet.lists[n.foot] = n.behind[:len(n.behind):len(n.behind)]
+	}
+	if k := len(d.stack); k > 0 {
+		up := &d.stack[k-1]
+		up.behind = d.races.join(&d.feet, up.behind, n.behind, up.at)
+	}
+	n.behind = nil
 }
 
 // untried returns an alternative that is wanted and may be taken, -1 if there
@@ -115,7 +133,7 @@ func (d *DFS) push(n, base int) *dfsNode {
 	if base >= n {
 		base = 0
 	}
-	*node = dfsNode{tasks: node.tasks[:0], n: n, taken: base, tried: 1 << base, wanted: 1 << base, spent: d.spent}
+	*node = dfsNode{tasks: node.tasks[:0], own: node.own[:0], n: n, taken: base, tried: 1 << base, wanted: 1 << base, spent: d.spent, foot: -1}
 	return node
 }
 
@@ -155,9 +173,8 @@ func (d *DFS) Pick(s *Scheduler) *Task {
 			base = i
 		}
 	}
-	before := len(d.stack) - 1
 	n := d.push(len(e), base)
-	n.at, n.last = len(s.log), s.lastKey
+	n.at = len(s.log)
 	for _, x := range e[:n.n] {
 		n.tasks = append(n.tasks, x.ID())
 	}
@@ -166,13 +183,8 @@ func (d *DFS) Pick(s *Scheduler) *Task {
 			n.cost |= 1 << i
 		}
 	}
-	// Places in one uninterrupted row of steps share a footprint.
-	if before >= 0 && t == s.cur && d.stack[before].last == n.last {
-		n.foot = d.stack[before].foot
-	} else {
-		n.foot = d.feet.add()
-	}
 	if d.spent < d.Bound || place%8 == 0 { // most runs have spent all; of their places it is enough to know some
+		n.foot = d.feet.add()
 		d.seen[place] = n.foot
 	}
 	return e[d.take()]
@@ -199,14 +211,8 @@ func (d *DFS) place(s *Scheduler) (place uint64, known bool) {
 // Choose implements Strategy.
 func (d *DFS) Choose(s *Scheduler, n int, _ string) int {
 	if d.depth == len(d.stack) {
-		foot := int32(0)
-		if k := len(d.stack); k > 0 {
-			foot = d.stack[k-1].foot
-		} else {
-			foot = d.feet.add()
-		}
 		node := d.push(n, 0)
-		node.at, node.last, node.foot = len(s.log), s.lastKey, foot
+		node.at = len(s.log)
 		node.cost, node.wanted = ^uint64(1), ^uint64(0)
 	}
 	return d.take()
@@ -216,9 +222,9 @@ func (d *DFS) Choose(s *Scheduler, n int, _ string) int {
 func (d *DFS) End(s *Scheduler, _ *kernel.Report) {
 	d.races.find(d, s.log)
 	if d.cut >= 0 {
-		d.races.findBehind(d, s, s.log)
+		d.races.findBehind(d, s.log)
 	}
-	d.feet.enter(d.stack, s.log, d.cut, s.objects)
+	d.races.enter(d)
 }
 
 func (d *DFS) String() string { return fmt.Sprintf("dfs of at most %d preemptions", d.Bound) }

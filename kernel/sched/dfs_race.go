@@ -2,11 +2,7 @@
 
 package sched
 
-import (
-	"math/bits"
-
-	"kbtrfs/kernel"
-)
+import "kbtrfs/kernel"
 
 // races finds the races of a run. Its slices serve one run after the other.
 type races struct {
@@ -17,16 +13,26 @@ type races struct {
 	starts []int32          // by step: where the row of steps of one task that it stands in begins
 	nodes  []int32          // by step: the decision that led to it, -1
 	prev   []int32          // by step: the one before on the same object, -1
+	nth    []int32          // by step: the how manieth of its task it is, from 0
+	steps  [][]int32        // by task: its steps
+	keys   []int32          // by task: its number in footprints.keys
+	ids    map[int32]int    // kernel.Task.ID by that number
 	last   map[uint32]int32 // by object: the last step on it
-	found  []bool           // by task, for one step
-	byKey  map[Key]int      // of tasks
-	marks  []mark
+	met    []metMark        // by this run, in the order of the later steps
+	stamps []uint32         // by mark: when it was last met
+	stamp  uint32
 }
 
 // begin makes room for a run.
-func (r *races) begin(stack []dfsNode, log []step) {
+func (r *races) begin(f *footprints, stack []dfsNode, log []step) {
 	r.width = 0
 	clear(r.index)
+	if r.last == nil {
+		r.last, r.ids = map[uint32]int32{}, map[int32]int{}
+	}
+	clear(r.last)
+	clear(r.ids)
+	r.keys = r.keys[:0]
 	for _, x := range log {
 		for x.id >= len(r.index) {
 			r.index = append(r.index, 0)
@@ -34,26 +40,30 @@ func (r *races) begin(stack []dfsNode, log []step) {
 		if r.index[x.id] == 0 {
 			r.width++
 			r.index[x.id] = r.width
+			k := f.key(x.key)
+			r.keys = append(r.keys, k)
+			r.ids[k] = x.id
 		}
 	}
 	r.clocks = grow(r.clocks, len(log)*r.width)
 	clear(r.clocks)
 	r.now = grow(r.now, r.width)
 	clear(r.now)
-	r.starts, r.nodes, r.prev = grow(r.starts, len(log)), grow(r.nodes, len(log)), grow(r.prev, len(log))
-	if cap(r.found) < r.width {
-		r.found = make([]bool, r.width)
+	r.starts, r.nodes, r.prev, r.nth = grow(r.starts, len(log)), grow(r.nodes, len(log)), grow(r.prev, len(log)), grow(r.nth, len(log))
+	for len(r.steps) < r.width {
+		r.steps = append(r.steps, nil)
 	}
-	r.found = r.found[:r.width]
-	if r.last == nil {
-		r.last, r.byKey = map[uint32]int32{}, map[Key]int{}
+	for i := range r.steps {
+		r.steps[i] = r.steps[i][:0]
 	}
-	clear(r.last)
 	for j := range log {
 		r.nodes[j], r.starts[j] = -1, int32(j)
 		if j > 0 && log[j].id == log[j-1].id && log[j].op.Kind != kernel.OpYield {
 			r.starts[j] = r.starts[j-1]
 		}
+		mine := &r.steps[r.index[log[j].id]-1]
+		r.nth[j] = int32(len(*mine))
+		*mine = append(*mine, int32(j))
 	}
 	for i := range stack {
 		if n := &stack[i]; n.at < len(log) && len(n.tasks) > 0 {
@@ -72,18 +82,15 @@ func grow(s []int32, n int) []int32 {
 // clock is what step j comes behind, itself included.
 func (r *races) clock(j int) []int32 { return r.clocks[j*r.width : (j+1)*r.width] }
 
-// exclude reports whether two operations on one object can never both be about
-// to happen: an unlock is about to happen while the lock is held, when only a
-// trylock can be as well.
-func exclude(a, b kernel.OpKind) bool {
-	return Unlocks(a) && b != kernel.OpTryLock || Unlocks(b) && a != kernel.OpTryLock
-}
-
-// find opens the decisions at which the steps of the run raced: for each step,
-// the last one of each other task that it races with.
+// find opens the decisions at which the steps of the run raced.
 func (r *races) find(d *DFS, log []step) {
-	r.begin(d.stack, log)
+	r.begin(&d.feet, d.stack, log)
+	r.met = r.met[:0]
+	top := 0 // the deepest decision above step j
 	for j, x := range log {
+		for top+1 < len(d.stack) && d.stack[top+1].at <= j {
+			top++
+		}
 		me := r.index[x.id] - 1
 		clock := r.clock(j)
 		if r.now[me] > 0 {
@@ -97,15 +104,11 @@ func (r *races) find(d *DFS, log []step) {
 			if !ok {
 				before = -1
 			}
-			clear(r.found)
-			for i := before; i >= 0; i = r.prev[i] {
+			for i := before; i >= 0 && j >= d.fresh; i = r.prev[i] {
 				y := &log[i]
-				who := r.index[y.id] - 1
-				if who == me || !Conflict(y.op, x.op) {
-					continue
-				}
-				if clock[who] <= i {
-					r.race(d, log, int(i), x.id)
+				if who := r.index[y.id] - 1; who != me && Conflict(y.op, x.op) && clock[who] <= i {
+					r.race(d, int(i), x.id)
+					r.met = append(r.met, metMark{top, d.feet.mark(mark{r.keys[who], r.nth[i], r.nth[r.starts[i]], r.keys[me]})})
 				}
 			}
 			for i := before; i >= 0; i = r.prev[i] {
@@ -128,7 +131,7 @@ func (r *races) find(d *DFS, log []step) {
 }
 
 // race opens what a race of step i with a later step of task id asks for.
-func (r *races) race(d *DFS, log []step, i, id int) {
+func (r *races) race(d *DFS, i, id int) {
 	if n := r.nodes[i]; n >= 0 {
 		r.want(&d.stack[n], id)
 	}
@@ -151,172 +154,131 @@ func (r *races) want(n *dfsNode, id int) {
 
 // findBehind opens the decisions at which steps of a run that was ended race
 // with what is known to follow.
-func (r *races) findBehind(d *DFS, s *Scheduler, log []step) {
-	if len(log) == 0 {
-		return
-	}
-	clear(r.byKey)
-	for _, x := range log {
-		r.byKey[x.key] = x.id
-	}
-	r.marks = d.feet.list(d.cut, r.marks[:0])
-	running := log[len(log)-1].key
-	for _, m := range r.marks {
-		id, known := r.byKey[m.task]
-		var clock []int32
-		if known {
-			clock = r.clock(int(r.now[r.index[id]-1]) - 1)
+func (r *races) findBehind(d *DFS, log []step) {
+	f := &d.feet
+	top := len(d.stack) - 1
+	for _, id := range f.lists[d.cut] {
+		m := f.marks[id]
+		task, known := r.ids[m.later]
+		if !known {
+			task = -1
 		}
-		clear(r.found)
-		for i := len(log) - 1; i >= 0; i-- {
-			y := &log[i]
-			who := r.index[y.id] - 1
-			if y.op.Obj == 0 || y.key == m.task || !m.conflicts(y.op, s.objects) {
-				continue
-			}
-			switch {
-			case !known:
-				r.wantAll(d, i)
-			case clock[who] <= int32(i):
-				r.race(d, log, i, id)
-			}
-		}
-		// The row of steps at the end goes on: it may race with m further on, and
-		// has its beginning here.
-		if m.task == running {
+		i := r.at(m.task, m.nth)
+		if i >= 0 {
+			r.race(d, i, task)
+		} else if r.at(m.task, m.start) < 0 {
 			continue
-		}
-		for _, own := range r.marks {
-			if own.task != running || !own.meets(m) {
-				continue
+		} else {
+			// The row of steps at the end goes on, and has its beginning here.
+			i = len(log) - 1
+			if n := r.nodes[r.starts[i]]; n >= 0 {
+				r.want(&d.stack[n], task)
 			}
-			if at := r.nodes[r.starts[len(log)-1]]; at < 0 {
-			} else if known {
-				r.want(&d.stack[at], id)
-			} else {
-				d.stack[at].wanted = ^uint64(0)
-			}
-			break
 		}
+		m.start = r.nth[r.starts[i]]
+		r.met = append(r.met, metMark{top, f.mark(m)})
 	}
 }
 
-// wantAll is race for a task that the run has not seen.
-func (r *races) wantAll(d *DFS, i int) {
-	for _, at := range []int32{int32(i), r.starts[i]} {
-		if n := r.nodes[at]; n >= 0 {
-			d.stack[n].wanted = ^uint64(0)
-		}
+// at returns where the nth step of a task is in the log, -1 if it is not.
+func (r *races) at(key, nth int32) int {
+	id, ok := r.ids[key]
+	if !ok {
+		return -1
 	}
-}
-
-// mark is an operation as it can be told in different runs: an object that was
-// made before anything was explored by its number, another by its class.
-type mark struct {
-	task  Key
-	obj   uint32
-	class int
-	bit   uint8
-	kind  kernel.OpKind // one of those that conflict differently
-}
-
-// markOf makes the mark of a step; objects up to old were there before.
-func markOf(x *step, old uint32) mark {
-	m := mark{task: x.key, bit: x.op.Bit, kind: x.op.Kind}
-	switch {
-	case Unlocks(m.kind):
-		m.kind = kernel.OpUnlock
-	case Reads(m.kind):
-		m.kind = kernel.OpRead
-	case m.kind != kernel.OpTryLock:
-		m.kind = kernel.OpWrite
+	if mine := r.steps[r.index[id]-1]; int(nth) < len(mine) {
+		return int(mine[nth])
 	}
-	if x.op.Obj <= old {
-		m.obj = x.op.Obj
-	} else {
-		m.class = x.op.Class.ID()
-	}
-	return m
+	return -1
 }
 
-// conflicts reports whether an operation can conflict, and race, with what the
-// mark stands for.
-func (m *mark) conflicts(op kernel.Op, old uint32) bool {
-	if op.Obj <= old && op.Obj != m.obj || op.Obj > old && (m.obj != 0 || op.Class.ID() != m.class) {
-		return false
-	}
-	return (m.bit == op.Bit || m.bit == kernel.NoBit || op.Bit == kernel.NoBit) && !(m.kind == kernel.OpRead && Reads(op.Kind))
-}
+// mark is a race as it can be told in all runs that have a past in common: the
+// nth step of a task raced with a later one of another task. Start is the first
+// step of the uninterrupted row that it stood in.
+type mark struct{ task, nth, start, later int32 }
 
-// meets reports whether what two marks stand for can conflict.
-func (m *mark) meets(o mark) bool {
-	return m.obj == o.obj && m.class == o.class && (m.bit == o.bit || m.bit == kernel.NoBit || o.bit == kernel.NoBit) &&
-		!(m.kind == kernel.OpRead && o.kind == kernel.OpRead)
-}
-
-// footprints are sets of marks.
+// footprints are lists of marks. They are made when a place is left for good:
+// that of a decision is what those behind it have, and what it adds itself, so
+// that most share their memory.
 type footprints struct {
-	ids   map[mark]int
+	keys  map[Key]int32
+	ids   map[mark]int32
 	marks []mark
-	sets  [][]uint64
-	acc   []uint64
+	lists [][]int32
 }
 
 // add makes an empty one.
 func (f *footprints) add() int32 {
-	f.sets = append(f.sets, nil)
-	return int32(len(f.sets) - 1)
+	f.lists = append(f.lists, nil)
+	return int32(len(f.lists) - 1)
 }
 
-// list appends the marks of a set.
-func (f *footprints) list(set int32, to []mark) []mark {
-	for i, w := range f.sets[set] {
-		for ; w != 0; w &= w - 1 {
-			to = append(to, f.marks[i*64+bits.TrailingZeros64(w)])
+// key numbers a task.
+func (f *footprints) key(k Key) int32 {
+	n, ok := f.keys[k]
+	if !ok {
+		n = int32(len(f.keys))
+		f.keys[k] = n
+	}
+	return n
+}
+
+// mark numbers a mark.
+func (f *footprints) mark(m mark) int32 {
+	id, ok := f.ids[m]
+	if !ok {
+		id = int32(len(f.marks))
+		f.ids[m] = id
+		f.marks = append(f.marks, m)
+	}
+	return id
+}
+
+// metMark is a mark of a run, and the deepest decision above its later step.
+type metMark struct {
+	node int
+	id   int32
+}
+
+// enter adds the marks of the run to the decisions, each to the deepest.
+func (r *races) enter(d *DFS) {
+	r.stamp++
+	for i := len(r.met) - 1; i >= 0; i-- {
+		if m := r.met[i]; r.first(m.id) && m.node < len(d.stack) {
+			n := &d.stack[m.node]
+			n.own = append(n.own, m.id)
+		}
+	}
+}
+
+// first reports whether a mark is met for the first time since stamp changed.
+func (r *races) first(id int32) bool {
+	for int(id) >= len(r.stamps) {
+		r.stamps = append(r.stamps, 0)
+	}
+	if r.stamps[id] == r.stamp {
+		return false
+	}
+	r.stamps[id] = r.stamp
+	return true
+}
+
+// join adds to the list of a decision what one behind it has and what still
+// means something there: the steps, or the rows that they stood in, began before
+// it.
+func (r *races) join(f *footprints, to, from []int32, at int) []int32 {
+	if len(to) == 0 {
+		return from
+	}
+	r.stamp++
+	for _, id := range to {
+		r.first(id)
+	}
+	for _, id := range from {
+		m := &f.marks[id]
+		if i := r.at(m.task, m.start); i >= 0 && i < at && r.first(id) {
+			to = append(to, id)
 		}
 	}
 	return to
-}
-
-func union(to, from []uint64) []uint64 {
-	for len(to) < len(from) {
-		to = append(to, 0)
-	}
-	for i, w := range from {
-		to[i] |= w
-	}
-	return to
-}
-
-// enter adds the steps of a run to the footprints of the places it came through,
-// and what is known to follow the place where it was ended.
-func (f *footprints) enter(stack []dfsNode, log []step, cut int32, old uint32) {
-	f.acc = f.acc[:0]
-	if cut >= 0 {
-		f.acc = union(f.acc, f.sets[cut])
-	}
-	j := len(log)
-	for i := len(stack) - 1; i >= 0; i-- {
-		n := &stack[i]
-		for ; j > n.at; j-- {
-			x := &log[j-1]
-			if x.op.Obj == 0 {
-				continue
-			}
-			m := markOf(x, old)
-			id, ok := f.ids[m]
-			if !ok {
-				id = len(f.marks)
-				f.ids[m] = id
-				f.marks = append(f.marks, m)
-			}
-			for id/64 >= len(f.acc) {
-				f.acc = append(f.acc, 0)
-			}
-			f.acc[id/64] |= 1 << (id % 64)
-		}
-		if i == 0 || stack[i-1].foot != n.foot {
-			f.sets[n.foot] = union(f.sets[n.foot], f.acc)
-		}
-	}
 }
