@@ -6,7 +6,8 @@ package kernel
 type OpKind uint8
 
 // The operations. Two operations on different objects commute, and so do two
-// reads of the same object; everything else may depend on the order.
+// reads of the same object, two waits and two additions; everything else may
+// depend on the order.
 const (
 	OpStart   OpKind = iota // a task begins
 	OpLock                  // take exclusively
@@ -21,10 +22,11 @@ const (
 	OpYield                 // cond_resched
 	OpSleep                 // let time pass
 	OpTimer                 // arm or stop a timer
+	OpAdd                   // change a number by a difference
 )
 
 var opNames = [...]string{"start", "lock", "rlock", "trylock", "unlock", "runlock", "read", "write",
-	"wait", "wake", "yield", "sleep", "timer"}
+	"wait", "wake", "yield", "sleep", "timer", "add"}
 
 func (o OpKind) String() string { return opNames[o] }
 
@@ -76,6 +78,9 @@ type Scheduler interface {
 	Current() *Task
 	// Point lets others go first; op is done when it returns.
 	Point(op Op)
+	// Touch says that the step under way does op, too. It is no scheduling
+	// point.
+	Touch(op Op)
 	// Acquire returns when l grants op to the running task.
 	Acquire(op Op, l Lockable)
 	// WaitEvent puts the running task to sleep on op.Obj until cond holds. A
@@ -240,6 +245,17 @@ func (w *World) Peek(cond func() bool) (v, busy bool, oops *Oops) {
 	return cond(), false, nil
 }
 
+// PeekReads is Peek on behalf of the running task itself, whose step is told of
+// what cond reads (Scheduler.Touch).
+func (w *World) PeekReads(cond func() bool) (v, busy bool, oops *Oops) {
+	w.setReading(true)
+	defer w.setReading(false)
+	return w.Peek(cond)
+}
+
+//go:norace
+func (w *World) setReading(on bool) { w.k.det.reading = on }
+
 func (w *World) endPeek(old Mode, v, busy *bool, oops **Oops) {
 	w.SetMode(old)
 	if r := recover(); r != nil {
@@ -258,9 +274,13 @@ type detState struct {
 	deadOps int
 	peeked  [8]*SpinMutex // taken by the condition that is being looked at
 	npeeked int
-	spins   int // held
+	reading bool // the condition's reads are told to the scheduler
+	spins   int  // held
 	holds   holdTable
 }
+
+//go:norace
+func (d *detState) isReading() bool { return d.reading }
 
 // addPeeked remembers a spin lock that a condition has taken.
 //
@@ -325,6 +345,9 @@ func (k *Kernel) enter(op Op) (t *Task, skip bool) {
 	case ModePeek:
 		switch op.Kind {
 		case OpRead:
+			if d.reading {
+				k.sched.Touch(op)
+			}
 			return nil, false
 		}
 		panic("kernel: a wait condition may only read atomics and take spin locks, not " + op.String())

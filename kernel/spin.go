@@ -75,12 +75,20 @@ func (s *SpinMutex) peekLock() {
 		panic(peekBusy{})
 	}
 	s.w.state.Or(lockHeld)
-	s.w.class.k.det.addPeeked(s)
+	d := s.w.class.k.det
+	d.addPeeked(s)
+	if d.isReading() {
+		s.w.class.k.sched.Touch(s.w.op(OpLock))
+	}
 }
 
 func (s *SpinMutex) peekUnlock() {
-	if s.w.class.k.det.delPeeked(s) {
+	d := s.w.class.k.det
+	if d.delPeeked(s) {
 		s.release()
+		if d.isReading() {
+			s.w.class.k.sched.Touch(s.w.op(OpUnlock))
+		}
 	}
 	// Else this is a deferred call of an evaluation that was given up.
 }

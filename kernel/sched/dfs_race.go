@@ -56,11 +56,27 @@ func (r *races) begin(f *footprints, stack []dfsNode, log []step) {
 	for i := range r.steps {
 		r.steps[i] = r.steps[i][:0]
 	}
+	before := -1
 	for j := range log {
 		r.nodes[j], r.starts[j] = -1, int32(j)
-		if j > 0 && log[j].id == log[j-1].id && log[j].op.Kind != kernel.OpYield {
-			r.starts[j] = r.starts[j-1]
+		switch log[j].what {
+		case part:
+			r.starts[j], r.nth[j] = r.starts[j-1], r.nth[j-1]
+			continue
+		case ahead:
+			continue
+		case look:
+			r.nth[j] = -1
+			if mine := r.steps[r.index[log[j].id]-1]; len(mine) > 0 {
+				i := mine[len(mine)-1]
+				r.starts[j], r.nth[j] = r.starts[i], r.nth[i]
+			}
+			continue
 		}
+		if before >= 0 && log[j].id == log[before].id && log[j].op.Kind != kernel.OpYield {
+			r.starts[j] = r.starts[before]
+		}
+		before = j
 		mine := &r.steps[r.index[log[j].id]-1]
 		r.nth[j] = int32(len(*mine))
 		*mine = append(*mine, int32(j))
@@ -68,6 +84,11 @@ func (r *races) begin(f *footprints, stack []dfsNode, log []step) {
 	for i := range stack {
 		if n := &stack[i]; n.at < len(log) && len(n.tasks) > 0 {
 			r.nodes[n.at] = int32(i)
+		}
+	}
+	for j := range log {
+		if w := log[j].what; (w == part || w == look) && r.nth[j] >= 0 {
+			r.nodes[j] = r.nodes[r.steps[r.index[log[j].id]-1][r.nth[j]]]
 		}
 	}
 }
@@ -106,9 +127,8 @@ func (r *races) find(d *DFS, log []step) {
 			}
 			for i := before; i >= 0 && j >= d.fresh; i = r.prev[i] {
 				y := &log[i]
-				if who := r.index[y.id] - 1; who != me && Conflict(y.op, x.op) && clock[who] <= i {
-					r.race(d, int(i), x.id)
-					r.met = append(r.met, metMark{top, d.feet.mark(mark{r.keys[who], r.nth[i], r.nth[r.starts[i]], r.keys[me]})})
+				if who := r.index[y.id] - 1; who != me && Conflict(y.op, x.op) && clock[who] <= i && r.nth[i] >= 0 {
+					r.raced(d, log, int(i), j, top)
 				}
 			}
 			for i := before; i >= 0; i = r.prev[i] {
@@ -119,15 +139,24 @@ func (r *races) find(d *DFS, log []step) {
 				for c, v := range r.clock(int(i)) {
 					clock[c] = max(clock[c], v)
 				}
-				if !Reads(y.op.Kind) && (y.op.Bit == x.op.Bit || y.op.Bit == kernel.NoBit) {
+				if !Reads(y.op.Kind) && y.op.Kind != kernel.OpAdd && (y.op.Bit == x.op.Bit || y.op.Bit == kernel.NoBit) {
 					break
 				}
 			}
-			r.prev[j], r.last[x.op.Obj] = before, int32(j)
+			if x.what != ahead {
+				r.prev[j], r.last[x.op.Obj] = before, int32(j)
+			}
 		}
 		clock[me] = int32(j) + 1
 		r.now[me] = int32(j) + 1
 	}
+}
+
+// raced notes that step i raced with step j, and opens what that asks for.
+func (r *races) raced(d *DFS, log []step, i, j, top int) {
+	r.race(d, i, log[j].id)
+	who, me := r.index[log[i].id]-1, r.index[log[j].id]-1
+	r.met = append(r.met, metMark{top, d.feet.mark(mark{r.keys[who], r.nth[i], r.nth[r.starts[i]], r.keys[me]})})
 }
 
 // race opens what a race of step i with a later step of task id asks for.
@@ -186,7 +215,7 @@ func (r *races) at(key, nth int32) int {
 	if !ok {
 		return -1
 	}
-	if mine := r.steps[r.index[id]-1]; int(nth) < len(mine) {
+	if mine := r.steps[r.index[id]-1]; nth >= 0 && int(nth) < len(mine) {
 		return int(mine[nth])
 	}
 	return -1

@@ -17,12 +17,14 @@ type DPOR struct {
 	stack []dporNode
 	depth int
 	begun bool
+	fresh int // the first decision that the run before did not make so
 }
 
 // pending is a task that was enabled, and what it would have done.
 type pending struct {
-	id int
-	op kernel.Op
+	id    int
+	op    kernel.Op
+	parts []step // and what it turned out to do as well
 	// wanted: to be tried here; done: has been; asleep: tried in a sibling, and
 	// nothing since has conflicted with it.
 	wanted, done, asleep bool
@@ -58,7 +60,7 @@ func (d *DPOR) Begin(*Scheduler) bool {
 		n.tasks[n.taken].done = true
 		for i := range n.tasks {
 			if p := &n.tasks[i]; p.wanted && !p.done && !p.asleep {
-				n.taken = i
+				n.taken, d.fresh = i, len(d.stack)-1
 				return true
 			}
 		}
@@ -122,9 +124,12 @@ func (n *dporNode) inherit(p *dporNode, log []step) {
 		free := true
 		for _, x := range log[p.at:] {
 			free = free && !Conflict(q.op, x.op)
+			for _, part := range q.parts {
+				free = free && !Conflict(part.op, x.op)
+			}
 		}
 		if j := n.find(q.id); free && j >= 0 {
-			n.tasks[j].asleep = true
+			n.tasks[j].asleep, n.tasks[j].parts = true, q.parts
 		}
 	}
 }
@@ -148,6 +153,12 @@ func (d *DPOR) End(s *Scheduler, _ *kernel.Report) {
 	for i := range d.stack {
 		if n := &d.stack[i]; n.at < len(nodes) {
 			nodes[n.at] = n
+			for j := n.at + 1; j < len(nodes) && s.log[j].what == part; j++ {
+				nodes[j] = n
+				if d.fresh <= i {
+					n.tasks[n.taken].parts = append(n.tasks[n.taken].parts, s.log[j])
+				}
+			}
 		}
 	}
 	for j, x := range s.log {
@@ -180,11 +191,13 @@ func (d *DPOR) End(s *Scheduler, _ *kernel.Report) {
 				for c, v := range all[before[k]] {
 					clock[c] = max(clock[c], v)
 				}
-				if !Reads(y.op.Kind) && (y.op.Bit == x.op.Bit || y.op.Bit == kernel.NoBit) {
+				if !Reads(y.op.Kind) && y.op.Kind != kernel.OpAdd && (y.op.Bit == x.op.Bit || y.op.Bit == kernel.NoBit) {
 					break
 				}
 			}
-			objects[x.op.Obj] = append(before, j)
+			if x.what != ahead {
+				objects[x.op.Obj] = append(before, j)
+			}
 		}
 		clock[me] = int32(j) + 1
 		now[me], all[j] = clock, clock

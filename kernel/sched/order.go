@@ -21,12 +21,12 @@ import "kbtrfs/kernel"
 // matter.
 func Conflict(a, b kernel.Op) bool {
 	return a.Obj == b.Obj && a.Obj != 0 && (a.Bit == b.Bit || a.Bit == kernel.NoBit || b.Bit == kernel.NoBit) &&
-		!(Reads(a.Kind) && Reads(b.Kind))
+		!(Reads(a.Kind) && Reads(b.Kind)) && !(a.Kind == kernel.OpAdd && b.Kind == kernel.OpAdd)
 }
 
 // Reads reports whether an operation leaves its object as it is for others.
 func Reads(k kernel.OpKind) bool {
-	return k == kernel.OpRead || k == kernel.OpRLock || k == kernel.OpRUnlock
+	return k == kernel.OpRead || k == kernel.OpRLock || k == kernel.OpRUnlock || k == kernel.OpWait
 }
 
 // Unlocks reports whether an operation gives a lock back: it cannot happen
@@ -39,13 +39,23 @@ type step struct {
 	born int // how many steps had been explored when the task was made
 	op   kernel.Op
 	key  Key
+	what uint8
 }
+
+// What an entry of the log stands for.
+const (
+	whole = iota
+	part  // what the step before does as well
+	look  // what a task has read, some time after its last step, before it fell asleep
+	ahead // what a task that sleeps at the end of the run was about to do
+)
 
 // access is what an order knows of an object, or of a bit of it.
 type access struct {
 	key   uint64 // Obj<<8 | Bit, 0 for a free slot
 	epoch uint32
 	w, r  uint64 // hash of the last write; sum of the reads since
+	add   uint64 // and of the additions
 	// Of a whole object: sums over its bits.
 	bw, br uint64
 }
@@ -124,7 +134,6 @@ func (o *order) slot(key uint64) *access {
 
 // add enters an operation of t.
 func (o *order) add(t *Task, op kernel.Op) {
-	o.steps++
 	h := t.hb*0x9e3779b97f4a7c15 + uint64(op.Kind)<<8 + uint64(op.Bit) + 1
 	if op.Obj == 0 {
 		t.hb = scramble(h)
@@ -153,13 +162,19 @@ func (o *order) add(t *Task, op kernel.Op) {
 	}
 	all := o.at(key | 1<<63)
 	h += 3*all.w + 11*all.bw
-	if Reads(op.Kind) {
+	switch {
+	case Reads(op.Kind):
+		h += 17 * all.add
 		t.hb = scramble(h)
 		all.r += t.hb
-	} else {
+	case op.Kind == kernel.OpAdd: // of no flag, so no bit depends on it
 		h += 7*all.r + 13*all.br
 		t.hb = scramble(h)
-		all.w, all.r = t.hb, 0
+		all.add += t.hb
+	default:
+		h += 7*all.r + 13*all.br + 17*all.add
+		t.hb = scramble(h)
+		all.w, all.r, all.add = t.hb, 0, 0
 	}
 	o.sum += t.hb
 }

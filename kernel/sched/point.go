@@ -35,6 +35,60 @@ func (s *Scheduler) goOn(t *Task) bool {
 	return true
 }
 
+// Touch implements kernel.Scheduler.
+//
+//go:norace
+func (s *Scheduler) Touch(op kernel.Op) {
+	if t := s.asked; t != nil {
+		if s.askedAs == look {
+			s.order.add(t, op)
+		}
+		s.log = append(s.log, step{t.t.ID, t.born, op, t.key, s.askedAs})
+		return
+	}
+	t := s.cur
+	if n := len(s.log); !s.explore || t == nil || n == 0 || s.log[n-1].id != t.t.ID {
+		return
+	}
+	if raceMode {
+		s.call(func() { s.touch(t, op) })
+		return
+	}
+	s.touch(t, op)
+}
+
+func (s *Scheduler) touch(t *Task, op kernel.Op) {
+	s.order.add(t, op)
+	s.log = append(s.log, step{t.t.ID, t.born, op, t.key, part})
+}
+
+// logAhead enters in the log, at the end of a run, what those are about to do
+// who sleep: it may be that they could have done it before something that was
+// done.
+func (s *Scheduler) logAhead() {
+	if !s.o.Order || len(s.log) == 0 {
+		return
+	}
+	for _, t := range s.all {
+		if !t.asleep || t.timedOut {
+			continue
+		}
+		s.logRead(t, ahead)
+	}
+}
+
+// logRead enters in the log what a task reads whose gate is closed.
+func (s *Scheduler) logRead(t *Task, as uint8) {
+	s.asked, s.askedAs = t, as
+	if as == ahead {
+		s.Touch(t.op)
+	}
+	if t.cond != nil {
+		s.w.PeekReads(t.cond)
+	}
+	s.asked = nil
+}
+
 // Acquire implements kernel.Scheduler.
 //
 //go:norace
@@ -62,7 +116,7 @@ func (s *Scheduler) WaitEvent(op kernel.Op, cond func() bool, timeout int64) boo
 	// again all the same: it is our look, not the scheduler's, that orders what
 	// the waker did before what we do next.
 	for {
-		v, busy, oops := s.w.Peek(cond)
+		v, busy, oops := s.w.PeekReads(cond)
 		if oops != nil {
 			panic(oops)
 		}
@@ -162,6 +216,7 @@ func (s *Scheduler) pick() *Task {
 		switch n := len(s.enabled); {
 		case n == 0:
 			if !s.idle() {
+				s.logAhead()
 				return nil
 			}
 			continue
@@ -194,8 +249,9 @@ func (s *Scheduler) pick() *Task {
 		s.lastKey, s.lastStep = t.key, t.steps
 		s.mix(uint64(t.t.ID), uint64(t.op.Obj)<<16|uint64(t.op.Bit)<<8|uint64(t.op.Kind))
 		if s.o.Order && s.explore {
+			s.order.steps++
 			s.order.add(t, t.op)
-			s.log = append(s.log, step{t.t.ID, t.born, t.op, t.key})
+			s.log = append(s.log, step{t.t.ID, t.born, t.op, t.key, whole})
 		}
 		if s.o.Trace {
 			s.record(t)
@@ -224,6 +280,9 @@ func (s *Scheduler) open(t *Task) bool {
 		}
 	}
 	if !v && !busy {
+		if s.o.Order && s.explore && t.cond != nil {
+			s.logRead(t, look)
+		}
 		s.unready(t)
 		s.sleep(t)
 	}

@@ -82,6 +82,9 @@ type Scheduler struct {
 	trace []Event
 	order order
 	log   []step // with Options.Order: the explored steps
+	// a task whose condition is looked at for the log, and as what
+	asked   *Task
+	askedAs uint8
 	// how many objects there were when exploration began
 	objects uint32
 	look    int // number of the pick: who is enabled carries it
