@@ -26,7 +26,7 @@ type queue struct {
 	list     kernel.List[Bio] // lock
 	n        int              // on list; lock
 	threads  int              // lock
-	inflight kernel.AtomicInt64
+	inflight kernel.WatchedInt64
 	done     kernel.AtomicInt64 // completed since the beginning
 	idle     kernel.WaitQueue
 }
@@ -39,6 +39,7 @@ func (q *queue) init(k *kernel.Kernel, name string, maxThreads int, serve func(q
 	}
 	q.lock.Init(k.Class("queue_lock"))
 	q.idle.Init(k.Class("device idle"))
+	q.inflight.Watch(&q.idle)
 }
 
 // add puts a bio into flight.

@@ -47,7 +47,7 @@ type BlockGroup struct {
 	bytesSuper uint64 // under super blocks
 	ro         bool   // nothing is allocated here
 
-	nocowWriters kernel.AtomicInt32 // about to begin a write in place; raised under lock
+	nocowWriters kernel.WatchedInt32 // about to begin a write in place; raised under lock
 	nocowWait    kernel.WaitQueue
 
 	cacheMutex kernel.Mutex
@@ -331,6 +331,7 @@ func (fsInfo *FsInfo) createBlockGroup(start, length, flags uint64) *BlockGroup 
 	blockGroup.lock.Init(fsInfo.k.Class("block_group.lock"))
 	blockGroup.cacheMutex.Init(fsInfo.k.Class("block_group.cache"))
 	blockGroup.nocowWait.Init(fsInfo.k.Class("nocow_writers"))
+	blockGroup.nocowWriters.Watch(&blockGroup.nocowWait)
 	blockGroup.ctl.init(fsInfo)
 	blockGroup.dirtyEntry.Init(blockGroup)
 	blockGroup.setFreeSpaceTreeThresholds()

@@ -50,8 +50,8 @@ type compressState struct {
 	compressedBios kernel.Pool[compressedBio]
 	asyncChunks    kernel.Pool[asyncChunk]
 
-	asyncDelallocPages  kernel.AtomicInt64 // of chunks that are queued or being compressed
-	asyncSubmitDraining kernel.AtomicInt64 // those who wait until there are none
+	asyncDelallocPages  kernel.WatchedInt64 // of chunks that are queued or being compressed
+	asyncSubmitDraining kernel.AtomicInt64  // those who wait until there are none
 	asyncSubmitWait     kernel.WaitQueue
 
 	bytesInflated kernel.AtomicInt64 // statistics: what reads had to decompress
@@ -62,6 +62,7 @@ func (fsInfo *FsInfo) initCompressState() {
 	fsInfo.compressedBios.Init(fsInfo.k)
 	fsInfo.asyncChunks.Init(fsInfo.k)
 	fsInfo.asyncSubmitWait.Init(fsInfo.k.Class("async_submit_wait"))
+	fsInfo.asyncDelallocPages.Watch(&fsInfo.asyncSubmitWait)
 }
 
 //kernel:fs/btrfs/compression.c btrfs_compress_type2str

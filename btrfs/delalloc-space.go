@@ -70,15 +70,15 @@ type dataState struct {
 
 	delayedIputLock kernel.SpinMutex
 	delayedIputs    kernel.List[Inode]
-	nrDelayedIputs  kernel.AtomicInt64 // references added and not dropped yet, listed or not
-	delayedIputWait kernel.WaitQueue   // for nrDelayedIputs to become 0
+	nrDelayedIputs  kernel.WatchedInt64 // references added and not dropped yet, listed or not
+	delayedIputWait kernel.WaitQueue    // for nrDelayedIputs to become 0
 
 	orderedFlagsClass *kernel.LockClass
 	orderedWaitClass  *kernel.LockClass
 
 	defragLock    kernel.SpinMutex
 	defragInodes  kernel.RBTree[inodeDefrag] // defragLock; by root and inode number
-	defragRunning kernel.AtomicInt32
+	defragRunning kernel.WatchedInt32
 	defragWait    kernel.WaitQueue // for defragRunning to become 0
 
 	dataBios   kernel.Pool[dataBio]
@@ -101,8 +101,10 @@ func (fsInfo *FsInfo) initDataState() {
 	fsInfo.fixupLock.Init(k.Class("fixup_lock"))
 	fsInfo.delayedIputLock.Init(k.Class("delayed_iput_lock"))
 	fsInfo.delayedIputWait.Init(k.Class("delayed_iputs_wait"))
+	fsInfo.nrDelayedIputs.Watch(&fsInfo.delayedIputWait)
 	fsInfo.defragLock.Init(k.Class("defrag_inodes_lock"))
 	fsInfo.defragWait.Init(k.Class("defrag_running"))
+	fsInfo.defragRunning.Watch(&fsInfo.defragWait)
 	fsInfo.orderedFlagsClass = k.Class("ordered_extent.flags")
 	fsInfo.orderedWaitClass = k.Class("ordered extent")
 	fsInfo.dataBios.Init(k)

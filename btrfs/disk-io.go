@@ -28,8 +28,8 @@ type treeState struct {
 	superLock       kernel.SpinMutex // fields of superCopy that change outside of a commit
 	backupRootIndex int              // guarded by the commit
 	superBufs       [disk.BTRFS_SUPER_MIRROR_MAX][]byte
-	superPending    kernel.AtomicInt32 // super blocks being written
-	superErrors     kernel.AtomicInt32 // bit i: mirror i was not written
+	superPending    kernel.WatchedInt32 // super blocks being written
+	superErrors     kernel.AtomicInt32  // bit i: mirror i was not written
 	superWait       kernel.WaitQueue
 	devStats        [disk.BTRFS_DEV_STAT_VALUES_MAX]kernel.AtomicUint64
 
@@ -43,8 +43,8 @@ type treeState struct {
 
 	transactionKthread *kernel.Task
 	cleanerKthread     *kernel.Task
-	commitKick         kernel.AtomicBool // the transaction kthread is to look now
-	cleanerKick        kernel.AtomicBool
+	commitKick         kernel.WatchedBool // the transaction kthread is to look now
+	cleanerKick        kernel.WatchedBool
 	cleanerMutex       kernel.Mutex
 }
 
@@ -749,6 +749,7 @@ func (fsInfo *FsInfo) initFsInfo() {
 	fsInfo.fsFlags.Init(k.Class("fs_info->flags"))
 	fsInfo.superLock.Init(k.Class("super_lock"))
 	fsInfo.superWait.Init(k.Class("super_write"))
+	fsInfo.superPending.Watch(&fsInfo.superWait)
 	fsInfo.fsRootsLock.Init(k.Class("fs_roots_radix_lock"))
 	fsInfo.cleanerMutex.Init(k.Class("cleaner_mutex"))
 	fsInfo.readClass = k.Class("read_tree_block")
@@ -965,6 +966,8 @@ func (fsInfo *FsInfo) openCtree() (err error) {
 	}
 	fsInfo.cleanerKthread = k.KthreadRun("btrfs-cleaner", fsInfo.cleaner)
 	fsInfo.transactionKthread = k.KthreadRun("btrfs-transaction", fsInfo.transaction)
+	fsInfo.cleanerKick.Watch(fsInfo.cleanerKthread.WakeQueue())
+	fsInfo.commitKick.Watch(fsInfo.transactionKthread.WakeQueue())
 	if !options.ReadOnly {
 		fsInfo.fsFlags.Set(BTRFS_FS_OPEN)
 		if err := fsInfo.startPreRwMount(); err != nil {

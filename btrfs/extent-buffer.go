@@ -107,7 +107,7 @@ type bufferState struct {
 	// Writes in flight and failed ones, by the parity of the transaction: at
 	// most two transactions have blocks to write, the running and the
 	// committing one.
-	buffersWriting  [2]kernel.AtomicInt64
+	buffersWriting  [2]kernel.WatchedInt64
 	bufferWriteErr  [2]kernel.AtomicBool
 	bufferWriteWait kernel.WaitQueue
 }
@@ -124,6 +124,9 @@ func (fsInfo *FsInfo) initBufferState() {
 	fsInfo.dirtyLock.Init(k.Class("btree_inode->dirty_lock"))
 	fsInfo.balanceDirtyMutex.Init(k.Class("btree_balance_dirty"))
 	fsInfo.bufferWriteWait.Init(k.Class("btree_writeback"))
+	for i := range fsInfo.buffersWriting {
+		fsInfo.buffersWriting[i].Watch(&fsInfo.bufferWriteWait)
+	}
 }
 
 // setNodesize is called once the super block is known.

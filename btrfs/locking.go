@@ -199,8 +199,8 @@ func (root *Root) readLockRootNode() *ExtentBuffer {
 //
 //kernel:fs/btrfs/locking.h struct btrfs_drew_lock
 type DrewLock struct {
-	readers        kernel.AtomicInt32
-	writers        kernel.AtomicInt32
+	readers        kernel.WatchedInt32
+	writers        kernel.WatchedInt32
 	pendingReaders kernel.WaitQueue
 	pendingWriters kernel.WaitQueue
 }
@@ -209,6 +209,8 @@ type DrewLock struct {
 func (lock *DrewLock) init(readers, writers *kernel.LockClass) {
 	lock.pendingReaders.Init(readers)
 	lock.pendingWriters.Init(writers)
+	lock.readers.Watch(&lock.pendingWriters)
+	lock.writers.Watch(&lock.pendingReaders)
 }
 
 // TryWriteLock gets in as a writer unless there are readers.

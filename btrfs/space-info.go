@@ -82,8 +82,8 @@ type SpaceInfo struct {
 	chunkAlloc    bool   // somebody allocates one
 	forceAlloc    uint8
 
-	flush kernel.AtomicBool // somebody flushes for FLUSH_ALL; set under lock
-	wait  kernel.WaitQueue  // until he has done
+	flush kernel.WatchedBool // somebody flushes for FLUSH_ALL; set under lock
+	wait  kernel.WaitQueue   // until he has done
 
 	groupsSem   kernel.RWMutex
 	blockGroups []*BlockGroup
@@ -106,6 +106,7 @@ func (fsInfo *FsInfo) createSpaceInfo(flags uint64) {
 	spaceInfo := &SpaceInfo{fsInfo: fsInfo, flags: flags & disk.BTRFS_BLOCK_GROUP_TYPE_MASK}
 	spaceInfo.lock.Init(fsInfo.k.Class("space_info.lock"))
 	spaceInfo.wait.Init(fsInfo.k.Class("space_info.wait"))
+	spaceInfo.flush.Watch(&spaceInfo.wait)
 	spaceInfo.groupsSem.Init(fsInfo.k.Class("groups_sem"))
 	fsInfo.spaceInfos = append(fsInfo.spaceInfos, spaceInfo)
 	if flags&disk.BTRFS_BLOCK_GROUP_DATA != 0 {

@@ -131,10 +131,10 @@ const maxCommitRounds = 8
 type Transaction struct {
 	transid       uint64
 	fsInfo        *FsInfo
-	state         kernel.AtomicInt32 // changed under transLock
-	abortedErrno  kernel.AtomicInt32 // 0: not aborted
-	numExtwriters kernel.AtomicInt32
-	numWriters    kernel.AtomicInt32
+	state         kernel.WatchedInt32 // changed under transLock
+	abortedErrno  kernel.AtomicInt32  // 0: not aborted
+	numExtwriters kernel.WatchedInt32
+	numWriters    kernel.WatchedInt32
 	useCount      kernel.AtomicInt32
 	startTime     int64
 	joined        uint64 // how many handles there have been; guarded by transLock
@@ -319,9 +319,12 @@ func (fsInfo *FsInfo) joinTransaction(typ uint32) (*Transaction, error) {
 	fsInfo.k.BUG_ON(typ == TRANS_JOIN_NOLOCK, "JOIN_NOLOCK without a transaction")
 
 	curTrans := &Transaction{fsInfo: fsInfo, startTime: fsInfo.k.Now(), joined: 1}
+	curTrans.writerWait.Init(fsInfo.classWriterWait)
+	curTrans.state.Watch(&curTrans.writerWait)
+	curTrans.numWriters.Watch(&curTrans.writerWait)
+	curTrans.numExtwriters.Watch(&curTrans.writerWait)
 	curTrans.numWriters.Store(1)
 	curTrans.extwriterCounterInc(typ)
-	curTrans.writerWait.Init(fsInfo.classWriterWait)
 	curTrans.commitWait.Init(fsInfo.classCommitWait)
 	curTrans.useCount.Store(2) // this handle, and one until the commit is over
 	curTrans.pinnedExtents.Init(fsInfo.k, IO_TREE_FS_PINNED_EXTENTS, nil)

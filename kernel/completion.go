@@ -10,13 +10,14 @@ import "math"
 //kernel:none mirrors struct completion of include/linux/completion.h
 type Completion struct {
 	wq   WaitQueue
-	done AtomicInt32
+	done WatchedInt32
 }
 
 // Init makes c a completion that has not happened, of the given class
 // (init_completion).
 func (c *Completion) Init(class *LockClass) {
 	c.wq.Init(class)
+	c.done.Watch(&c.wq)
 	c.done.Store(0)
 }
 

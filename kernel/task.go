@@ -2,10 +2,6 @@
 
 package kernel
 
-import (
-	"sync/atomic"
-)
-
 // Task is a thread of the machine: a kernel thread, or what a user's call runs
 // as. Kernel threads get theirs at start; a system call brings it along.
 type Task struct {
@@ -19,8 +15,8 @@ type Task struct {
 	k          *Kernel
 	fn         func(*Task)
 	kthread    bool
-	stop       atomic.Bool
-	ended      atomic.Bool
+	stop       WatchedBool
+	ended      WatchedBool
 	wake       WaitQueue // the task's own sleep
 	gone       WaitQueue // those who wait for its end
 	spins      int       // spin locks held
@@ -35,6 +31,8 @@ func (k *Kernel) newTask(name string, fn func(*Task), kthread bool) *Task {
 	t.self.Task = t
 	t.wake.Init(k.taskClass)
 	t.gone.Init(k.endClass)
+	t.stop.Watch(&t.wake)
+	t.ended.Watch(&t.gone)
 	return t
 }
 
@@ -111,6 +109,9 @@ func (t *Task) Stop() {
 func (t *Task) ShouldStop() bool {
 	return t.stop.Load() || t.k.oops.Load() != nil
 }
+
+// WakeQueue is where the task sleeps in WaitEvent, for what its conditions read.
+func (t *Task) WakeQueue() *WaitQueue { return &t.wake }
 
 // WakeUp wakes the task out of WaitEvent (wake_up_process).
 func (t *Task) WakeUp() { t.wake.WakeUp() }

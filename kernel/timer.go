@@ -21,7 +21,7 @@ type Timer struct {
 	pending bool
 	gen     int // of the Mod that is in force
 
-	running AtomicInt32
+	running WatchedInt32
 	idle    WaitQueue // until running is 0
 }
 
@@ -30,6 +30,7 @@ type Timer struct {
 func (t *Timer) Init(c *LockClass, fn func()) {
 	t.class, t.fn = c, fn
 	t.idle.Init(c)
+	t.running.Watch(&t.idle)
 	if c.k.sched != nil {
 		t.alarm = Alarm{Fire: t.fireDet}
 	}

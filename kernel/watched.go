@@ -21,7 +21,7 @@ type watch struct{ q *WaitQueue }
 
 // Watch must be called before the variable is used, when q has been initialised.
 func (w *watch) Watch(q *WaitQueue) {
-	if q.class.k.sched != nil {
+	if w.q = nil; q.class.k.sched != nil { // the object may come from another machine
 		w.q = q
 	}
 }

@@ -38,12 +38,12 @@ type bdiWriteback struct {
 
 	workLock kernel.SpinMutex
 	works    kernel.List[wbWork]
-	pending  kernel.AtomicInt32 // works queued
+	pending  kernel.WatchedInt32 // works queued
 
-	background kernel.AtomicBool // write until below the background limit
-	kupdate    kernel.AtomicBool // look for old data
-	timer      kernel.Timer      // sets kupdate
-	armed      kernel.AtomicBool // timer runs
+	background kernel.WatchedBool // write until below the background limit
+	kupdate    kernel.WatchedBool // look for old data
+	timer      kernel.Timer       // sets kupdate
+	armed      kernel.AtomicBool  // timer runs
 }
 
 // wbWork is one order to the flusher.
@@ -79,6 +79,9 @@ func (sb *SuperBlock) SetupBdi(name string) {
 	sb.Bdi = &mm.BackingDevInfo{WakeFlusher: wb.wakeFlusher}
 	sb.Bdi.Init(v.MM, name)
 	wb.task = v.K.KthreadRun("flush-"+name, wb.workfn)
+	for _, x := range []interface{ Watch(*kernel.WaitQueue) }{&wb.pending, &wb.background, &wb.kupdate} {
+		x.Watch(wb.task.WakeQueue())
+	}
 }
 
 // bdiUnregister ends the flusher; there is nothing dirty any more.

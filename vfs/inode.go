@@ -90,7 +90,7 @@ type Inode struct {
 	Rdev uint64
 	Hash uint64 // of the inode hash
 
-	state  kernel.AtomicUint32
+	state  kernel.WatchedUint32
 	flags  kernel.AtomicUint32
 	mode   kernel.AtomicUint32
 	nlink  kernel.AtomicUint32
@@ -103,12 +103,12 @@ type Inode struct {
 	mtime  timestamp
 	ctime  timestamp
 	btime  timestamp
-	hashed kernel.AtomicBool // in the inode hash; written under sb.inodeHashLock
-	id     uint64            // order in which two inodes are locked
+	hashed kernel.WatchedBool // in the inode hash; written under sb.inodeHashLock
+	id     uint64             // order in which two inodes are locked
 
 	IVersion   kernel.AtomicUint64
 	Generation uint32
-	DioCount   kernel.AtomicInt32
+	DioCount   kernel.WatchedInt32
 
 	dirtiedWhen int64            // ns; ILock and the list lock
 	wait        kernel.WaitQueue // I_NEW, I_SYNC, end of eviction, DioCount

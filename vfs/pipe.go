@@ -25,10 +25,10 @@ type pipe struct {
 	ring []byte
 	head int // of the data in ring; lock
 
-	fill             kernel.AtomicInt64 // bytes in ring
-	readers, writers kernel.AtomicInt32
-	opened           [2]kernel.AtomicInt64 // times it was opened for reading and for writing
-	users            int                   // open files; inode.ILock
+	fill             kernel.WatchedInt64 // bytes in ring
+	readers, writers kernel.WatchedInt32
+	opened           [2]kernel.WatchedInt64 // times it was opened for reading and for writing
+	users            int                    // open files; inode.ILock
 }
 
 // fifoOperations are the operations on open FIFOs.
@@ -43,6 +43,9 @@ func (inode *Inode) pipeOf() *pipe {
 	fresh := &pipe{}
 	fresh.lock.Init(inode.Sb.V.class.pipe)
 	fresh.wait.Init(inode.Sb.V.class.pipe)
+	for _, x := range []interface{ Watch(*kernel.WaitQueue) }{&fresh.fill, &fresh.readers, &fresh.writers, &fresh.opened[0], &fresh.opened[1]} {
+		x.Watch(&fresh.wait)
+	}
 	inode.ILock.Lock()
 	if inode.pipe == nil {
 		inode.pipe = fresh

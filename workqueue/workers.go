@@ -50,9 +50,9 @@ type Workers struct {
 	started  bool              // lock
 	stopping bool              // lock
 
-	inflight kernel.AtomicInt64 // items from Queue until their last function has returned
+	inflight kernel.WatchedInt64 // items from Queue until their last function has returned
 	empty    kernel.WaitQueue
-	nAlive   kernel.AtomicInt64 // threads that have not ended
+	nAlive   kernel.WatchedInt64 // threads that have not ended
 	ended    kernel.WaitQueue
 }
 
@@ -61,8 +61,8 @@ type Workers struct {
 //kernel:fs/btrfs/async-thread.c struct btrfs_worker_thread @v3.12
 type worker struct {
 	task  *kernel.Task
-	next  *worker           // idle stack; workers.lock
-	woken kernel.AtomicBool // taken off the stack, by a waker or by Stop
+	next  *worker            // idle stack; workers.lock
+	woken kernel.WatchedBool // taken off the stack, by a waker or by Stop
 }
 
 // idleTimeout is how long a thread that is not the last waits for work before
@@ -81,6 +81,8 @@ func New(k *kernel.Kernel, name string, maxActive int, opts Options) *Workers {
 	w.lock.Init(k.Class("workers->lock"))
 	w.empty.Init(k.Class("workqueue " + name + " empty"))
 	w.ended.Init(k.Class("workqueue " + name + " stopped"))
+	w.inflight.Watch(&w.empty)
+	w.nAlive.Watch(&w.ended)
 	return w
 }
 
@@ -132,7 +134,11 @@ func itoa(n int) string {
 //
 //kernel:fs/btrfs/async-thread.c __btrfs_start_workers @v3.12
 func (w *Workers) startWorker(name string) {
-	w.k.KthreadRun(name, func(t *kernel.Task) { w.workerLoop(&worker{task: t}) })
+	w.k.KthreadRun(name, func(t *kernel.Task) {
+		me := &worker{task: t}
+		me.woken.Watch(t.WakeQueue())
+		w.workerLoop(me)
+	})
 }
 
 // Name returns the name given to New.

@@ -25,18 +25,26 @@ import (
 // its beginning anyway. All such i count, not only the last one, which may cost
 // too much; and so do unlocks, before which the other task would run into the
 // lock and give the thread to a third for nothing (dfs_race.go). What a wait
-// condition reads is not in the log: its task conflicts with who wakes it, not
-// with who makes the condition true.
+// condition reads is part of the step that waits, and what a task reads before
+// it falls asleep part of the step before that.
 //
 // A place whose past has the same partial order as another's, with the same
 // task running and no more left to spend, leads to nothing new, and the run
 // ends there (Pruned). What would have raced with the steps before it is known
-// from the runs through the other place: each place has a footprint, the
-// operations that have followed it in any run.
+// from the runs through the other place: each place has a footprint, the races
+// of steps before it with steps behind it in any run. Steps are told by their
+// tasks and numbers, which are the same in all runs with that past.
+//
+// What is left out nevertheless: the order of accesses to plain memory and to
+// atomics that are not watched ones (kernel.WatchedInt32), as long as no
+// primitive's order depends on it; and some of the orders in which a waiter that
+// has been let through falls asleep again because its gate was closed before it
+// was picked. A program that goes wrong is only searched up to its first
+// failure: its other orders are not all tried.
 //
 // INVARIANTS: a place is in seen only if the runs through it have been made, or
-// it is in the stack of the current run; the footprint of a place holds all
-// steps behind it of all runs that have ended.
+// it is in the stack of the current run; the footprint of a place is complete
+// when its decision leaves the stack.
 type DFS struct {
 	Bound  int
 	Pruned int
