@@ -177,8 +177,7 @@ func (trans *TransHandle) overwriteItem(root *Root, path *Path, item []byte, key
 	case found && src.Generation == 0:
 		// Logged only so that the inode exists after the replay: the subvolume
 		// knows better. A size is not 0 if the file was fsynced before.
-		const s_IFREG = unix.S_IFREG
-		if src.Mode&unix.S_IFMT == s_IFREG && dst.Mode&unix.S_IFMT == s_IFREG && src.Size != 0 {
+		if src.Mode&unix.S_IFMT == unix.S_IFREG && dst.Mode&unix.S_IFMT == unix.S_IFREG && src.Size != 0 {
 			dst.Size = src.Size
 			dst.Encode(b)
 		}
