@@ -27,6 +27,7 @@ var subvolMutants = []sourceMutant{
 	{"back references are not updated", "extent-tree_drop.go", "\tif !wc.updateRef || eb.", "\tif wc.updateRef || eb."},
 	{"a clone does not refer to its extent", "file.go", "\treturn trans.IncExtentRef(root, fi.DiskBytenr, fi.DiskNumBytes, 0, root.Objectid(), inode.location.Objectid, refOffset)\n", "\t_ = refOffset\n\treturn nil\n"},
 	{"in place over what a snapshot shares", "inode.go", "\tshared, err := root.CrossRefExist(", "\tshared, err := false, error(nil)\n\troot.CrossRefExist("},
+	{"a moved block is taken for unshared", "relocation.go", "\t\troot.rootItem.LastSnapshot = trans.Transid\n", ""},
 	{"a snapshot does not wait for data", "ioctl_subvol.go", "\troot.WaitOrderedExtents(-1)\n", ""},
 }
 
@@ -35,7 +36,7 @@ func TestFsxMutants(t *testing.T) {
 }
 
 func TestRandomSubvolumesCatches(t *testing.T) {
-	testMutants(t, subvolMutants, "TestRandomSubvolumes", "KTEST_SEEDS=3", "KTEST_OPS=400", "KTEST_SHRINK=0")
+	testMutants(t, subvolMutants, "TestRandomSubvolumes", "KTEST_SEEDS=6", "KTEST_OPS=400", "KTEST_SHRINK=0")
 }
 
 // testMutants: each mistake makes test fail, which finds nothing with the same

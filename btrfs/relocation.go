@@ -57,6 +57,8 @@ import (
 //     it (canNocowFileExtent): what was reserved before is waited for
 //   - the references of an extent, old and new, are as many as file extents and
 //     tree blocks point to it, at each commit
+//   - a subvolume that has a copy, or an extent that moved, in its tree has this
+//     transaction as its last_snapshot (markShared)
 //   - an error before the commit leaves both extents alive and is harmless; one
 //     in movePending aborts the transaction
 //
@@ -747,7 +749,8 @@ func (rc *relocControl) makeWritable(trans *TransHandle, start uint64, level int
 	}
 	defer eb.Put()
 	if eb.Generation() == trans.Transid && !eb.HeaderFlag(disk.BTRFS_HEADER_FLAG_WRITTEN) && rc.blockGroup != fsInfo.lookupBlockGroup(start) {
-		return start, false, nil
+		// Of the tree that it names alone, or a copy that we made.
+		return start, false, rc.markShared(trans, eb.Owner())
 	}
 	var key disk.Key
 	if eb.Nritems() > 0 {
@@ -768,6 +771,9 @@ again:
 		parent := ref.parent
 		if parent == 0 {
 			if parent, err = rc.parentIn(ref.rootID, start, level, &key); err != nil {
+				return 0, false, err
+			}
+			if err = rc.markShared(trans, ref.rootID); err != nil {
 				return 0, false, err
 			}
 		}
@@ -802,6 +808,29 @@ again:
 		return 0, false, err
 	}
 	return newStart, true, rc.dropTreeBlock(trans, eb, &b)
+}
+
+// markShared makes a subvolume look its blocks up, those of this transaction as
+// well, before it takes one for its own: a copy is as shared as what was copied,
+// and its generation must not say otherwise.
+//
+//kernel:fs/btrfs/relocation.c create_reloc_root
+func (rc *relocControl) markShared(trans *TransHandle, rootID uint64) error {
+	if !isFstree(rootID) {
+		return nil
+	}
+	root, err := rc.relocRoot(rootID)
+	if err == unix.ENOENT {
+		return nil // the blocks that it left to its snapshots still name it
+	}
+	if err != nil {
+		return err
+	}
+	if root.rootItem.LastSnapshot < trans.Transid {
+		root.recordRootInTransLocked(trans)
+		root.rootItem.LastSnapshot = trans.Transid
+	}
+	return nil
 }
 
 // parentIn finds the block of a tree that points to the one at start, 0 if that

@@ -39,7 +39,7 @@ var subvolKinds = []struct {
 }{
 	{"write", 30}, {"overwrite", 16}, {"direct", 10}, {"compress", 8}, {"nocow", 8}, {"truncate", 5}, {"unlink", 8}, {"rename", 4}, {"clone", 12},
 	{"ficlone", 6}, {"dedupe", 8}, {"copy", 6}, {"create", 3}, {"snapshot", 10}, {"readonly", 3}, {"delete", 7}, {"move", 2}, {"setro", 2}, {"sync", 3},
-	{"clean", 4}, {"many", 2}, {"orphan", 2}, {"prealloc", 3}, {"remount", 1},
+	{"clean", 4}, {"many", 2}, {"orphan", 2}, {"prealloc", 3}, {"remount", 1}, {"balance", 1},
 }
 
 // subvolHistory makes n operations.
@@ -259,6 +259,8 @@ func (r *subvolRun) do(o subvolOp) error {
 	case "clean":
 		r.closeHeld() // a subvolume lives as long as an open file in it
 		r.m.subvolSync()
+	case "balance":
+		return r.m.ioctlRoot(btrfs.BTRFS_IOC_BALANCE_V2, &btrfs.BalanceControl{Flags: balanceAll | btrfs.BTRFS_BALANCE_FORCE})
 	case "remount":
 		if err := r.unmounted(); err != nil {
 			return err

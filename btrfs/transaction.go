@@ -1384,9 +1384,11 @@ func (trans *TransHandle) Commit() error {
 	}
 
 	fsInfo.relocMutex.Lock()
-	err := trans.movePending()
+	// A snapshot changes its parent tree, and after movePending a block of this
+	// transaction may belong to several trees.
+	err := trans.createPendingSnapshots()
 	if err == nil {
-		err = trans.createPendingSnapshots()
+		err = trans.movePending()
 	}
 	if err == nil {
 		err = trans.runAllRefs()

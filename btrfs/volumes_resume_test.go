@@ -160,6 +160,54 @@ func TestBalanceResume(t *testing.T) {
 	}
 }
 
+// TestBalanceOfKernelResumes has the kernel pause a balance. We show it as paused
+// with skip_balance, go on with it without, and Linux finds no trace of it.
+//
+// Mutation: recoverBalance reads another item.
+func TestBalanceOfKernelResumes(t *testing.T) {
+	oracle.Need(t, oracle.Kernel, oracle.Progs)
+	path, want := sharedImage(t, 300<<20)
+	paused := false
+	for try := 0; !paused; try++ {
+		if try == 50 {
+			t.Fatal("no balance of the kernel could be paused in 50 attempts")
+		}
+		dir, umount := oracle.Mount(t, path, "")
+		start := exec.Command("btrfs", "balance", "start", "--full-balance", dir)
+		must(t, start.Start())
+		for pause := 0; pause < 200 && !paused; pause++ {
+			paused = exec.Command("btrfs", "balance", "pause", dir).Run() == nil
+		}
+		start.Wait()
+		out, _ := exec.Command("btrfs", "balance", "status", dir).CombinedOutput()
+		paused = strings.Contains(string(out), "is paused")
+		umount()
+	}
+
+	k := kernel.New(kernel.Options{})
+	m, err := boot(t, k, openLoop(t, k, path), "skip_balance")
+	must(t, err)
+	if b, err := balanceState(m.Process); err != nil || b.State != 0 || b.Flags&balanceAll != balanceAll {
+		t.Errorf("a balance that the kernel paused: state %d, flags %#x, %v", b.State, b.Flags, err)
+	}
+	m.off()
+
+	k = kernel.New(kernel.Options{})
+	m = mustBoot(t, k, openLoop(t, k, path))
+	if paused, err := balanceEnds(m.Process); err != nil || paused {
+		t.Errorf("a resumed balance: paused %v, %v", paused, err)
+	}
+	if s := strings.Join(k.Dmesg(), "\n"); !strings.Contains(s, "balance: resume -d -m -s") || !strings.Contains(s, "balance: ended with status: 0") {
+		t.Errorf("the log of a resumed balance: %s", s)
+	}
+	judge(t, k, m, path, want)
+	dir, umount := oracle.Mount(t, path, "")
+	if out := oracle.Run(t, "btrfs", "balance", "status", dir); !strings.Contains(out, "No balance found") {
+		t.Errorf("the kernel sees: %s", out)
+	}
+	umount()
+}
+
 // TestBalanceControl starts, pauses, cancels, resumes and unmounts in many
 // orders: nobody hangs, and whatever came of it is whole.
 func TestBalanceControl(t *testing.T) {
