@@ -253,26 +253,30 @@ func runDet(snapshot *blockdev.Snapshot, c *detCase, seed uint64) error {
 		}
 		p := v.NewProcess(*vfs.RootCred)
 		note(c.setup(p))
+		// All are there before the first one starts: which steps meet must not
+		// depend on how long it takes to make a process.
+		fork := p.Fork
+		if c.threads {
+			fork = p.Thread
+		}
+		var children []*vfs.Process
+		for range c.tasks {
+			children = append(children, fork())
+		}
 		s.SetInvariant(func() error { return btrfs.CheckInvariants(sb) })
 		s.Explore(true)
-		var tasks []*kernel.Task
 		left := new(kernel.AtomicInt32)
 		left.Store(int32(len(c.tasks)))
 		var all kernel.Completion
 		all.Init(k.Class("test: all tasks"))
 		for i, fn := range c.tasks {
-			fork := p.Fork
-			if c.threads {
-				fork = p.Thread
-			}
-			child := fork()
-			tasks = append(tasks, k.Go(fmt.Sprintf("task%d", i), func(*kernel.Task) {
-				note(fn(child))
-				child.Exit()
+			k.Go(fmt.Sprintf("task%d", i), func(*kernel.Task) {
+				note(fn(children[i]))
+				children[i].Exit()
 				if left.Add(-1) == 0 {
 					all.Complete()
 				}
-			}))
+			})
 		}
 		all.Wait()
 		p.Sync()

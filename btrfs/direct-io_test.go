@@ -367,15 +367,16 @@ var faultScene = detCase{
 		if err := blocksOf("a")(p); err != nil {
 			return err
 		}
+		// It takes more steps than all that the other task does: it must be over.
+		if err := pwriteAll(p, "/f", letters('b', 100), 0); err != nil {
+			return err
+		}
 		_, err := p.Mmap(userAddr, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED, -1, 0)
 		return err
 	},
 	tasks: []func(p *vfs.Process) error{
 		func(p *vfs.Process) error {
 			return withFile(p, func(fd int) error {
-				if n, err := p.Pwrite(fd, letters('b', 100), 0); err != nil || n != 100 {
-					return fmt.Errorf("pwrite: %d, %v", n, err)
-				}
 				if n, err := p.PwriteUser(fd, 200, mm.UserSeg{Addr: userAddr, Len: 100}); err != nil || n != 100 {
 					return fmt.Errorf("pwrite from user memory: %d, %v", n, err)
 				}
@@ -384,10 +385,17 @@ var faultScene = detCase{
 		},
 		func(p *vfs.Process) error {
 			return withFile(p, func(fd int) error {
+				file := p.File(fd)
+				defer file.Put()
 				if err := p.Madvise(userAddr, 4096, unix.MADV_DONTNEED); err != nil {
 					return err
 				}
-				return p.Fadvise(fd, 0, 0, unix.FADV_DONTNEED)
+				// Again and again: once would meet the write only if both began at the
+				// right moments. Nothing is written on this way, as fadvise would.
+				for range 30 {
+					mm.InvalidateMappingPages(file.Mapping, 0, 0)
+				}
+				return nil
 			})
 		},
 	},

@@ -11,6 +11,6 @@ var revertCompressedReadahead = addRevert(&Revert{
 	Commit:  "771ed689d2cd",
 	Title:   "Btrfs: Optimize compressed writeback and reads",
 	Seed:    "002",
-	Cases:   nil,
-	Finding: "inflated",
+	Cases:   []string{"btrfs/042"},
+	Finding: "output differs",
 })

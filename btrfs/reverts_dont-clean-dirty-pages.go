@@ -10,16 +10,23 @@ import (
 
 // Without this commit a buffered writer cleans the pages and clears their
 // delalloc states before he copies. If the copy then meets memory that is not
-// there, the pages are unlocked, clean, and lost when reclaim takes them before
-// the write goes on: what an earlier write had put there is gone.
+// there, the pages are unlocked, clean: what an earlier write had put there is
+// lost when reclaim takes them before the write goes on, or in any case when it
+// does not go on:
 //
-// No case of xfs_io writes from memory that can go away: TestDirectSeeds does.
+//	Task0 (write from a mapping)        Task1 (truncate of what is mapped)
+//	fault the memory in
+//	lock the page, clean it
+//	                                    unmap the memory
+//	copy: EFAULT; unlock the page
+//	fault the memory in: gone, EFAULT
 var revertDontCleanDirtyPages = addRevert(&Revert{
 	Slug:    "dont-clean-dirty-pages",
 	Commit:  "7703bdd8d23e",
 	Title:   "Btrfs: don't clean dirty pages during buffered writes",
 	Seed:    "003",
-	Finding: "lost",
+	Cases:   []string{"btrfs/033"},
+	Finding: "output differs",
 })
 
 // lockAndCleanupExtentBeforeDontCleanDirtyPages has the range look as if nobody

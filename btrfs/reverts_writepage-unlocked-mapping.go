@@ -26,5 +26,9 @@ var revertWritepageUnlockedMapping = addRevert(&Revert{
 //kernel:fs/btrfs/extent_io.c update_nr_written @v3.12
 func (epd *extentPageData) updateNrWrittenBefore(page *mm.Page, wbc *mm.WritebackControl, nrWritten int64) {
 	wbc.NrToWrite -= nrWritten
+	// The kernel can be preempted at any instruction, a task of the deterministic
+	// world at operations on primitives only. None stands between the wake-up of
+	// the worker and the use of the page.
+	epd.inode.root.fsInfo.k.CondResched()
 	page.Mapping.Load().WritebackIndex.Store(page.Index + uint64(nrWritten))
 }

@@ -22,19 +22,19 @@ func (f *filesStruct) init(v *VFS) {
 	f.cloexec = make([]uint64, 1)
 }
 
-// put drops a process's use of the table; the last one closes the files.
+// put drops a process's use of the table; the last one closes the files. It is
+// alone with the table, so there is nothing to lock.
 //
 //kernel:fs/file.c put_files_struct
 func (f *filesStruct) put() {
 	if !f.users.DecAndTest() {
 		return
 	}
-	for fd := range len(f.table.Load().fd) {
-		f.lock.Lock()
-		file := f.take(fd)
-		f.lock.Unlock()
-		if file != nil {
-			file.fput()
+	for i, word := range f.used {
+		for ; word != 0; word &= word - 1 {
+			if file := f.take(i*64 + bits.TrailingZeros64(word)); file != nil {
+				file.fput()
+			}
 		}
 	}
 }

@@ -131,6 +131,13 @@ func (p *Process) Madvise(addr, length uint64, advice int) error {
 	return p.mm().Madvise(addr, length, advice)
 }
 
+// Mincore tells which pages of mapped memory are there.
+//
+//kernel:none mirrors system call mincore
+func (p *Process) Mincore(addr, length uint64, vec []byte) error {
+	return p.mm().Mincore(addr, length, vec)
+}
+
 // Load reads memory; mm.SIGBUS or mm.SIGSEGV.
 //
 //kernel:none a load instruction

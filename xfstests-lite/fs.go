@@ -109,6 +109,7 @@ type Mapping interface {
 	Store(p []byte, off int64) error
 	Sync(off, length int64, flags int) error
 	Advise(off, length int64, advice int) error
+	Incore(off, length int64, vec []byte) error // mincore(2)
 	Remap(length int64, flags int) error
 	Len() int64
 	Addr() uint64

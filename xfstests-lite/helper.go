@@ -23,7 +23,7 @@ func init() {
 		"src/fssum": nil, "src/cloner": nil, "src/lstat64": helperLstat64, "src/touch2": cmdTouch, "src/min_dio_alignment": func(c *call) int { c.printf("4096\n"); return 0 },
 		"src/multi_open_unlink": helperMultiOpenUnlink, "src/punch-alternating": helperPunchAlternating, "src/truncfile": helperTruncfile,
 		"ltp/fsx": helperFsx, "ltp/fsstress": helperFsstress,
-		"src/t_mmap_dio": helperMmapDio, "src/mapread": helperMapread,
+		"src/t_mmap_dio": helperMmapDio, "src/mapread": helperMapread, "src/mapwrite": helperMapwrite,
 	}
 }
 

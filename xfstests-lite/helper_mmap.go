@@ -97,3 +97,37 @@ func helperMapread(c *call) int {
 	}
 	return 0
 }
+
+// helperMapwrite is src/mapwrite: the first N bytes of a mapping of SRC are written to the beginning of DEST, in one write.
+func helperMapwrite(c *call) int {
+	if len(c.args) != 3 {
+		return c.fail("usage: mapwrite SRC DEST N")
+	}
+	n, err := strconv.Atoi(c.args[2])
+	if err != nil {
+		return c.fail("mapwrite: %s is not a number", c.args[2])
+	}
+	fs, path := c.at(c.args[0])
+	src, err := fs.Open(path, os.O_RDONLY, 0)
+	if err != nil {
+		return c.fail("open %s: %s", c.args[0], errText(err))
+	}
+	defer src.Close()
+	m, err := src.Map(0, int64(n), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return c.fail("mmap: %s", errText(err))
+	}
+	fs, path = c.at(c.args[1])
+	dest, err := fs.Open(path, os.O_WRONLY, 0)
+	if err != nil {
+		return c.fail("open %s: %s", c.args[1], errText(err))
+	}
+	defer dest.Close()
+	if done, err := dest.PwriteMap(m, 0, n, 0); done != n {
+		return c.fail("write: %d, %s", done, errText(err))
+	}
+	if err := m.Unmap(); err != nil {
+		return c.fail("munmap: %s", errText(err))
+	}
+	return 0
+}

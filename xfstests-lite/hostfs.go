@@ -368,6 +368,13 @@ func (m *hostMapping) Sync(off, length int64, flags int) error {
 func (m *hostMapping) Advise(off, length int64, advice int) error {
 	return unix.Madvise(m.b[off:off+length], advice)
 }
+func (m *hostMapping) Incore(off, length int64, vec []byte) error {
+	b := m.b[off : off+length]
+	if _, _, e := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), uintptr(unsafe.Pointer(unsafe.SliceData(vec)))); e != 0 {
+		return e
+	}
+	return nil
+}
 func (m *hostMapping) Remap(length int64, flags int) error {
 	b, err := unix.Mremap(m.b, int(length), flags)
 	if err == nil {

@@ -316,6 +316,9 @@ func (m *vfsMapping) Sync(off, length int64, flags int) error {
 func (m *vfsMapping) Advise(off, length int64, advice int) error {
 	return m.p.Madvise(m.addr+uint64(off), uint64(length), advice)
 }
+func (m *vfsMapping) Incore(off, length int64, vec []byte) error {
+	return m.p.Mincore(m.addr+uint64(off), uint64(length), vec)
+}
 func (m *vfsMapping) Len() int64   { return int64(m.length) }
 func (m *vfsMapping) Addr() uint64 { return m.addr }
 func (m *vfsMapping) Unmap() error { return m.p.Munmap(m.addr, m.length) }

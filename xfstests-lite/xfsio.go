@@ -83,6 +83,7 @@ func init() {
 		{"help", "?", 0, 1, true, true, "[command]", "help for one or all commands", xfsHelp},
 		{"lsattr", "", 0, 1, false, false, "[-R|-D|-a|-v]", "list extended inode flags set on the currently open file", xfsLsattr},
 		{"madvise", "ma", 0, -1, false, true, "[-drsw] [off len]", "give advice about use of memory", xfsMadvise},
+		{"mincore", "", 0, 2, false, true, "[off len]", "find mapping pages that are memory resident", xfsMincore},
 		{"mmap", "mm", 0, -1, false, false, "[N] | [-rwxS] [-s size] [off len]", "mmap a range in the current file, show mappings", xfsMmap},
 		{"mread", "mr", 0, -1, false, true, "[-r] [off len]", "reads data from a region in the current memory mapping", xfsMread},
 		{"mremap", "mrm", 1, 3, false, true, "[-m|-f <new_address>] newsize", "alters the size of the current memory mapping", xfsMremap},
@@ -118,7 +119,7 @@ func init() {
 
 // xfsElsewhere are commands of the real xfs_io that this one lacks. A case that calls one is notrun.
 var xfsElsewhere = []string{"add_enckey", "allocsp", "bmap", "bulkstat", "bulkstat_single", "chmod", "chproj", "cowextsize", "crc32cselftest", "enckey_status", "exchangerange", "extsize",
-	"freesp", "fsmap", "fsuuid", "get_encpolicy", "inode", "inumbers", "label", "log_writes", "lsproj", "mincore", "parent", "repair", "resblks", "rm_enckey", "scrub", "set_encpolicy",
+	"freesp", "fsmap", "fsuuid", "get_encpolicy", "inode", "inumbers", "label", "log_writes", "lsproj", "parent", "repair", "resblks", "rm_enckey", "scrub", "set_encpolicy",
 	"shutdown", "swapext", "zero", "aginfo", "atomic_write", "startupdate", "commitupdate", "cancelupdate"}
 
 func cmdXfsIO(c *call) int {

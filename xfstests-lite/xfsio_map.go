@@ -261,6 +261,34 @@ func xfsMadvise(x *xfsIO, args []string) {
 	}
 }
 
+func xfsMincore(x *xfsIO, args []string) {
+	m, off, length, ok := x.mapRange(args)
+	if !ok {
+		return
+	}
+	at := m.m.Addr() + uint64(off-m.off)
+	if at%mm.PAGE_SIZE != 0 {
+		x.complain("offset address (0x%x) is not page aligned", at)
+		return
+	}
+	vec := make([]byte, (length+mm.PAGE_SIZE-1)/mm.PAGE_SIZE)
+	if err := m.m.Incore(off-m.off, length, vec); err != nil {
+		x.perror("mincore", err)
+		return
+	}
+	for first := 0; first < len(vec); first++ {
+		last := first
+		for last < len(vec) && vec[last]&1 != 0 {
+			last++
+		}
+		if n := last - first; n > 0 {
+			from := first * mm.PAGE_SIZE
+			x.c.printf("0x%x - 0x%x  %d pages (%d : %d)\n", at+uint64(from), at+uint64(last*mm.PAGE_SIZE), n, off+int64(from), n*mm.PAGE_SIZE)
+			first = last
+		}
+	}
+}
+
 func xfsMremap(x *xfsIO, args []string) {
 	opts, operands, ok := x.options(args, "f:m")
 	if !ok {

@@ -20,7 +20,7 @@
 //	lru.go, vmscan.go  which pages go when memory is short        swap.c, vmscan.c
 //	mm_types.go        address spaces, areas, page tables         mm_types.h, mm.h
 //	mmap.go            making, cutting, removing areas            mmap.c
-//	mremap.go, mprotect.go, msync.go  the calls of these names    msync.c, madvise.c
+//	mremap.go, mprotect.go, msync.go, mincore.go  the calls of these names    msync.c, madvise.c
 //	memory.go          faults; removing page table entries        memory.c
 //	filemap_fault.go   faults of the page cache                   filemap.c
 //	shmem.go           shared anonymous memory                    shmem.c

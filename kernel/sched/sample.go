@@ -40,8 +40,8 @@ func (r *Sticky) Pick(s *Scheduler) *Task {
 func (r *Sticky) String() string { return fmt.Sprintf("sticky seed %d", r.seed) }
 
 // PCT is probabilistic concurrency testing: the enabled task of the highest
-// priority runs, priorities are random, and at Depth-1 random steps the running
-// task falls below all others. It finds a bug that needs Depth ordering
+// priority runs, priorities are random, and at Depth-1 random steps, and when it
+// yields again and again, the running task falls below all others. It finds a bug that needs Depth ordering
 // constraints with a probability that falls exponentially with Depth.
 type PCT struct {
 	Random
@@ -50,6 +50,12 @@ type PCT struct {
 	steps   int
 	changes []int
 	lowest  uint64
+
+	// patience is how often a task yields before it falls below all others. With
+	// one, priorities soon are in the order in which tasks came to a loop that
+	// yields, most of which wait for nobody; with more, whom a loop does wait for
+	// has to wait for it. Half of the runs have the one, half the other.
+	patience int
 }
 
 // NewPCT returns the strategy with the given depth.
@@ -65,6 +71,7 @@ func (p *PCT) Begin(s *Scheduler) bool {
 		p.changes = append(p.changes, p.below(p.length))
 	}
 	p.steps, p.lowest = 0, 1<<32
+	p.patience = 1 + 3*p.below(2)
 	return true
 }
 
@@ -78,7 +85,11 @@ func (p *PCT) Pick(s *Scheduler) *Task {
 			t.Prio = p.next() | 1<<63
 		}
 	}
-	demote := s.cur != nil && s.cur.op.Kind == kernel.OpYield
+	demote := false
+	if s.cur != nil && s.cur.op.Kind == kernel.OpYield {
+		s.cur.yields++
+		demote = s.cur.yields%p.patience == 0
+	}
 	for _, c := range p.changes {
 		demote = demote || c == p.steps
 	}

@@ -31,8 +31,9 @@ type Task struct {
 	in         *sleepList
 
 	// Prio is for strategies; it is 0 when the task is created.
-	Prio  uint64
-	drawn int // POS: Prio is that of this step
+	Prio   uint64
+	drawn  int // POS: Prio is that of this step
+	yields int // PCT: how often it has yielded
 }
 
 // Key returns the task's name in tokens.
