@@ -5,6 +5,7 @@ package btrfs_test
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"math/rand"
 	"os"
 	"path/filepath"
@@ -470,6 +471,24 @@ func TestDataFlushOnClose(t *testing.T) {
 		t.Errorf("%d dirty pages after O_DIRECT writes", n)
 	}
 	same(t, "/f", r.contents("/f"), pattern(100<<10, 2))
+	r.umount()
+}
+
+// An empty file has no data and no hole, at whatever offset: Linux says ENXIO
+// even in front of it.
+//
+// Mutation: findDesiredExtent does not look at a size of 0.
+func TestSeekInEmptyFile(t *testing.T) {
+	r := newRig(t, 256<<20, mkfs.Options{}, mm.Options{}, "")
+	fd := r.create("/f")
+	for _, whence := range []int{unix.SEEK_DATA, unix.SEEK_HOLE} {
+		for _, at := range []int64{math.MinInt64, -1, 0, 1} {
+			if got, err := r.Lseek(fd, at, whence); err != unix.ENXIO {
+				t.Errorf("seek from %d, whence %d: %d, %v", at, whence, got, err)
+			}
+		}
+	}
+	r.must(r.Close(fd))
 	r.umount()
 }
 

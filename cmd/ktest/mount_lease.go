@@ -57,12 +57,17 @@ func holdOff(dev *blockdev.Loop, server *fuse.Server) (release func()) {
 
 const leasePause = 20 * time.Millisecond
 
-// openFree opens a device; if it may wait it does while a former mount of a block device is still writing to it.
+// openFree opens a device; if it may wait it does while a former mount still has it: a block device until all is written, a file until the
+// server has noticed that it is unmounted, from when on the lease holds us off.
 func openFree(k *kernel.Kernel, path string, o blockdev.LoopOptions, wait bool) (*blockdev.Loop, error) {
-	const patience, pause = 30 * time.Second, 20 * time.Millisecond
+	patience := 2 * time.Second
+	if isBlock(path) {
+		patience = 30 * time.Second
+	}
+	const pause = 20 * time.Millisecond
 	for waited := time.Duration(0); ; waited += pause {
 		dev, err := blockdev.OpenLoop(k, path, o)
-		if err != unix.EBUSY || !wait || waited >= patience || !isBlock(path) || isMounted(path) {
+		if err != unix.EBUSY || !wait || waited >= patience || isMounted(path) {
 			return dev, openError(path, err)
 		}
 		time.Sleep(pause)

@@ -401,3 +401,38 @@ func appendRecords(name string, direct bool) int {
 		}
 	}
 }
+
+// A directory comes to an end for who renames each file that he reads: what is newer than the opened directory is not shown (the bug of commit
+// 9b378f6ad48c). Mutation: readdir seeks to where the host goes on.
+func TestMountRenameWhileReading(t *testing.T) {
+	img := filepath.Join(t.TempDir(), "fs.img")
+	if _, errs, status := ktest("mkfs", "-b", "256M", img); status != 0 {
+		t.Fatal(errs)
+	}
+	m := mountImage(t, img)
+	const files = 1000
+	for i := range files {
+		if err := os.WriteFile(filepath.Join(m.dir, fmt.Sprintf("file%d", i)), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir, err := os.Open(m.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for list, err := dir.ReadDir(7); err == nil && seen <= 2*files; list, err = dir.ReadDir(7) {
+		for _, e := range list {
+			name, tmp := filepath.Join(m.dir, e.Name()), filepath.Join(m.dir, "tmp")
+			if os.Rename(name, tmp) != nil || os.Rename(tmp, name) != nil {
+				t.Fatalf("%s cannot be renamed", e.Name())
+			}
+			seen++
+		}
+	}
+	dir.Close()
+	if seen != files {
+		t.Errorf("%d files were read, there are %d", seen, files)
+	}
+	m.umount()
+}

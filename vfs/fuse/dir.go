@@ -3,6 +3,8 @@
 package fuse
 
 import (
+	"sync"
+
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
@@ -143,39 +145,68 @@ func (s *Server) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse
 	})
 }
 
-// OpenDir opens a directory for reading.
-func (s *Server) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	return s.as(&in.InHeader, 0, func(p *vfs.Process, n *node) error {
-		fd, err := p.OpenPath(n.path, unix.O_RDONLY|unix.O_DIRECTORY)
-		out.Fh = uint64(fd)
-		return err
-	})
+// dirStream is an open directory as the host reads it, in order: what the host
+// had no room for is kept for its next request. To read it again the file would
+// have to be moved back, and a directory that is moved shows names that were made
+// since; who renames what he reads would never come to an end.
+type dirStream struct {
+	mu   sync.Mutex
+	buf  [readdirBatch]vfs.Dirent
+	next int   // in buf
+	n    int   // entries in buf
+	off  int64 // where the host goes on if it goes on with buf[next]
 }
-
-// ReleaseDir closes a directory.
-func (s *Server) ReleaseDir(in *fuse.ReleaseIn) { s.p.Close(int(in.Fh)) }
 
 // readdirBatch is how many entries are read at a time; a page of the host's
 // takes about as many.
 const readdirBatch = 64
 
+// OpenDir opens a directory for reading.
+func (s *Server) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	return s.as(&in.InHeader, 0, func(p *vfs.Process, n *node) error {
+		fd, err := p.OpenPath(n.path, unix.O_RDONLY|unix.O_DIRECTORY)
+		if err == nil {
+			out.Fh = uint64(fd)
+			s.dirs.Store(out.Fh, &dirStream{})
+		}
+		return err
+	})
+}
+
+// ReleaseDir closes a directory.
+func (s *Server) ReleaseDir(in *fuse.ReleaseIn) {
+	s.dirs.Delete(in.Fh)
+	s.p.Close(int(in.Fh))
+}
+
 // readdir reads entries from in.Offset on until add has no more room.
 func (s *Server) readdir(p *vfs.Process, in *fuse.ReadIn, add func(d *vfs.Dirent) bool) error {
-	fd := int(in.Fh)
-	if _, err := p.Lseek(fd, int64(in.Offset), unix.SEEK_SET); err != nil {
-		return err
+	found, ok := s.dirs.Load(in.Fh)
+	if !ok {
+		return unix.EBADF
 	}
-	var buf [readdirBatch]vfs.Dirent
-	for {
-		n, err := p.Getdents(fd, buf[:])
-		if n <= 0 {
+	dir := found.(*dirStream)
+	dir.mu.Lock()
+	defer dir.mu.Unlock()
+	if in.Offset == 0 || int64(in.Offset) != dir.off {
+		if _, err := p.Lseek(int(in.Fh), int64(in.Offset), unix.SEEK_SET); err != nil {
 			return err
 		}
-		for i := range buf[:n] {
-			if !add(&buf[i]) {
-				return nil
+		dir.next, dir.n, dir.off = 0, 0, int64(in.Offset)
+	}
+	for {
+		if dir.next == dir.n {
+			n, err := p.Getdents(int(in.Fh), dir.buf[:])
+			if dir.next, dir.n = 0, max(n, 0); n <= 0 {
+				return err
 			}
 		}
+		d := &dir.buf[dir.next]
+		if !add(d) {
+			return nil
+		}
+		dir.off = d.Off
+		dir.next++
 	}
 }
 

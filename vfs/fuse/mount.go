@@ -38,6 +38,7 @@ type Server struct {
 	dev   uint64 // st_dev of the root
 	nodes *nodeTable
 	creds sync.Map // credKey to *vfs.Cred
+	dirs  sync.Map // descriptors of directories, uint64, to *dirStream
 
 	mu   sync.Mutex
 	idle []*vfs.Process // mu; threads
