@@ -76,15 +76,8 @@ func (q *queue) thread(*kernel.Task) {
 // take returns a bio off the list, nil if there is none (any more): the oldest,
 // or in the deterministic world any.
 func (q *queue) take() *Bio {
-	at := 0
-	if q.k.Deterministic() {
-		// Only this thread takes bios away, so the list does not shrink meanwhile.
-		q.lock.Lock()
-		n := q.n
-		q.lock.Unlock()
-		at = q.k.Choose(n, "bio")
-	}
 	q.lock.Lock()
+	at := q.k.Choose(q.n, "bio")
 	b := q.list.First()
 	for ; at > 0 && b != nil; at-- {
 		b = q.list.NextOf(&b.entry)
