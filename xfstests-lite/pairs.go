@@ -62,7 +62,7 @@ func NewPair(name string, o ProgramOptions) (*Program, error) {
 			o.Script = fmt.Sprintf(pairScript, a.Command, b.Command)
 			p, err := NewProgram(Builtin(), Case{Name: "pair/0"}, o)
 			if err == nil {
-				p.name = "pair/" + name
+				p.name, p.jobs = "pair/"+name, 2
 			}
 			return p, err
 		}

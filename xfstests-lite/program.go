@@ -51,6 +51,9 @@ type Program struct {
 	rest   string // the statements behind the mark, as text
 	restAt int    // where they begin in it
 
+	// jobs is how many jobs must have been started before schedules differ:
+	// what the shell does to start them is not explored.
+	jobs     int32
 	learning bool // what is printed becomes the golden output
 }
 
@@ -338,13 +341,14 @@ func (p *Program) Run(s *sched.Scheduler, o explore.RunOptions) (*explore.Findin
 				return err
 			}
 		}
-		var jobs kernel.AtomicInt32 // only one task runs; but the race detector cannot know
-		sh := p.mark.shell.Resume(bash.Options{World: proc, Cache: p.base.cache, Ctx: ses.ctx, Stdout: out, Stderr: out, OnJob: func(started bool) {
+		var jobs, started kernel.AtomicInt32 // only one task runs; but the race detector cannot know
+		sh := p.mark.shell.Resume(bash.Options{World: proc, Cache: p.base.cache, Ctx: ses.ctx, Stdout: out, Stderr: out, OnJob: func(begins bool) {
 			n := int32(-1)
-			if started {
+			if begins {
 				n = 1
+				started.Add(1)
 			}
-			s.Explore(jobs.Add(n) > 0)
+			s.Explore(jobs.Add(n) > 0 && started.Load() >= p.jobs)
 		}})
 		s.Explore(!p.mark.jobs)
 		status = p.mark.shell.Finish(sh)
