@@ -51,7 +51,7 @@ func (x *exploreFlags) define(f *flag.FlagSet) {
 	f.StringVar(&x.replay, "replay", "", "run one schedule again: a `TOKEN`, or a file that explore has written")
 	f.IntVar(&x.o.Workers, "j", 1, "`N` workers")
 	f.StringVar(&x.shard, "shard", "", "only part `I/N` of the schedules, I from 0")
-	f.StringVar(&x.checkpoint, "checkpoint", "", "keep in `FILE` how far each case has come, and go on from there")
+	f.StringVar(&x.checkpoint, "checkpoint", "", "keep in `FILE` how far each case has come, and go on from there (dfs: leave out cases that are through)")
 	f.DurationVar(&x.timeout, "timeout", 0, "stop each case after `DURATION`")
 	f.BoolVar(&x.o.KeepGoing, "keep-going", false, "look for further findings after the first")
 	f.BoolVar(&x.pairs, "pairs", false, "every pair of two calls on a tiny file instead of cases; with --strategy dfs a proof; the arguments are pairs, write+fsync")
@@ -122,9 +122,12 @@ func runExplore(ctx context.Context, c *command, args []string) error {
 	if err := e.load(); err != nil {
 		return err
 	}
+	if explore.Exhaustive(x.o.Strategy) && x.o.Shards > len(items) {
+		return usagef("--shard: the search of one case is not divided, its cases are: %d for %d shards", len(items), x.o.Shards)
+	}
 	for i, one := range items {
 		if explore.Exhaustive(x.o.Strategy) && x.o.Shards > 1 && i%x.o.Shards != x.o.Shard {
-			continue // a bounded search is not divided, its cases are
+			continue
 		}
 		if err := e.one(ctx, one); err != nil {
 			e.summary()
@@ -178,7 +181,7 @@ type exploreRun struct {
 	begin    time.Time
 	total    explore.Stats
 	findings int
-	done     map[string]int64 // schedules by case, for the checkpoint
+	done     map[string]int64 // schedules by case, for the checkpoint; of bounded searches that are through
 }
 
 // one explores one case.
@@ -200,8 +203,17 @@ func (e *exploreRun) one(ctx context.Context, one exploreItem) error {
 		defer cancel()
 		ctx, err = limited, nil
 	}
-	o := e.o
-	o.Skip = e.done[p.Name()]
+	o, key := e.o, p.Name()
+	if explore.Exhaustive(o.Strategy) {
+		if key += fmt.Sprintf(" %s %d", o.Strategy, o.Preemptions); e.done[key] > 0 {
+			if !e.json {
+				fmt.Printf("%-12s %d schedules, all tried before\n", p.Name(), e.done[key])
+			}
+			return nil
+		}
+	} else {
+		o.Skip = e.done[key]
+	}
 	if e.tty {
 		o.Progress = func(s explore.Stats) {
 			fmt.Printf("\r\x1b[K%-12s %s", one.name, s)
@@ -214,7 +226,11 @@ func (e *exploreRun) one(ctx context.Context, one exploreItem) error {
 	if errors.Is(err, context.DeadlineExceeded) && e.timeout > 0 {
 		err = nil
 	}
-	e.add(p.Name(), res)
+	e.total.Schedules += res.Schedules
+	e.total.Orders += res.Orders
+	if res.Complete && len(res.Failures) == 0 || !explore.Exhaustive(o.Strategy) {
+		e.done[key] += res.Schedules
+	}
 	if e.json {
 		line, jerr := json.Marshal(explore.NewLine(p.Name(), res))
 		if jerr != nil {
@@ -242,12 +258,6 @@ func (e *exploreRun) one(ctx context.Context, one exploreItem) error {
 		err = serr
 	}
 	return err
-}
-
-func (e *exploreRun) add(name string, res explore.Result) {
-	e.total.Schedules += res.Schedules
-	e.total.Orders += res.Orders
-	e.done[name] += res.Schedules
 }
 
 // keep writes a failure's file.

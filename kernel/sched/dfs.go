@@ -12,7 +12,10 @@ import (
 // show anything new. To preempt a task that could go on costs one. Who comes
 // next when a task sleeps, ends or yields is free, as far as users' tasks are
 // concerned; that a kernel thread comes which the base order would not have
-// taken costs one, and so does a choice of the world other than 0. When it is
+// taken costs one, and so does a choice of the world other than 0. A task that
+// retries, and yields each time, may be taken before others for nothing only a
+// few times: else two of which one undoes what the other waits for would have
+// schedules without end, which no machine is so unfair as to run. When it is
 // through, Run returns ErrExhausted. The scheduler must be told to keep the
 // Order.
 //
@@ -74,6 +77,10 @@ type dfsNode struct {
 	own    []int32 // races of the steps up to the next decision, see footprints
 	behind []int32 // and those behind that
 }
+
+// fair is how much more often a task may have yielded than another one that
+// could go on.
+const fair = 4
 
 // maxFan is how many alternatives a decision can have.
 const maxFan = 64
@@ -186,8 +193,12 @@ func (d *DFS) Pick(s *Scheduler) *Task {
 	for _, x := range e[:n.n] {
 		n.tasks = append(n.tasks, x.ID())
 	}
+	least := e[0].yielded
+	for _, x := range e[:n.n] {
+		least = min(least, x.yielded)
+	}
 	for i := range n.n {
-		if i != n.taken && (t == s.cur || e[i].key.Name != "") {
+		if i != n.taken && (t == s.cur || e[i].key.Name != "" || e[i].yielded > least+fair) {
 			n.cost |= 1 << i
 		}
 	}

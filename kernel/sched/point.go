@@ -249,6 +249,9 @@ func (s *Scheduler) pick() *Task {
 		s.lastKey, s.lastStep = t.key, t.steps
 		s.mix(uint64(t.t.ID), uint64(t.op.Obj)<<16|uint64(t.op.Bit)<<8|uint64(t.op.Kind))
 		if s.o.Order && s.explore {
+			if t.op.Kind == kernel.OpYield {
+				t.yielded++
+			}
 			s.order.steps++
 			s.order.add(t, t.op)
 			s.log = append(s.log, step{t.t.ID, t.born, t.op, t.key, whole})

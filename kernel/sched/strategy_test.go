@@ -422,6 +422,37 @@ func runSmall(s *sched.Scheduler, seed uint64) error {
 	})
 }
 
+// A loop that retries and yields does not make the search endless. Fails if to
+// take it again and again costs nothing.
+func TestDFSFair(t *testing.T) {
+	s := sched.NewWith(sched.Options{Strategy: sched.NewDFS(0), Keep: true, Order: true, MaxSteps: 1000})
+	defer s.Close()
+	for n := 0; ; n++ {
+		k := kernel.New(kernel.Options{Scheduler: s})
+		err := k.Run("main", func(*kernel.Task) {
+			s.Explore(false)
+			var w kernel.BitWord
+			w.Init(k.Class("w"))
+			k.Go("retries", func(*kernel.Task) {
+				for !w.Test(0) {
+					k.CondResched()
+				}
+			})
+			k.Go("sets", func(*kernel.Task) {
+				k.CondResched()
+				w.Set(0)
+			})
+			s.Explore(true)
+		})
+		if errors.Is(err, sched.ErrExhausted) {
+			return
+		}
+		if err != nil || n > 100 {
+			t.Fatal(n, err)
+		}
+	}
+}
+
 // What a wait condition reads is part of the step that waits. Each program goes
 // wrong only if what changes the condition comes on the other side of the wait
 // than in the base order, and nothing but the condition tells: with a plain

@@ -20,6 +20,7 @@ type Task struct {
 	place    int  // in ready
 	seen     int  // Scheduler.look when it was last found enabled
 	steps    int
+	yielded  int // how often, while exploring
 	key      Key
 	born     int       // see step
 	hb       uint64    // hash of what its last step comes behind
