@@ -39,7 +39,7 @@ var subvolKinds = []struct {
 }{
 	{"write", 30}, {"overwrite", 16}, {"direct", 10}, {"compress", 8}, {"nocow", 8}, {"truncate", 5}, {"unlink", 8}, {"rename", 4}, {"clone", 12},
 	{"ficlone", 6}, {"dedupe", 8}, {"copy", 6}, {"create", 3}, {"snapshot", 10}, {"readonly", 3}, {"delete", 7}, {"move", 2}, {"setro", 2}, {"sync", 3},
-	{"clean", 4}, {"many", 2}, {"orphan", 2}, {"prealloc", 3}, {"remount", 1}, {"balance", 1},
+	{"clean", 4}, {"many", 2}, {"orphan", 2}, {"prealloc", 3}, {"remount", 1}, {"balance", 1}, {"defrag", 3}, {"shrink", 1}, {"scrub", 1},
 }
 
 // subvolHistory makes n operations.
@@ -147,7 +147,7 @@ func (r *subvolRun) do(o subvolOp) error {
 	}
 	file := fmt.Sprint("f", o.f)
 	switch o.kind {
-	case "write", "overwrite", "direct", "compress", "nocow", "many", "truncate", "unlink", "rename", "orphan", "prealloc":
+	case "write", "overwrite", "direct", "compress", "nocow", "many", "truncate", "unlink", "rename", "orphan", "prealloc", "defrag":
 		if s.readonly {
 			if _, err := r.m.Open(s.path("new"), unix.O_WRONLY|unix.O_CREAT, 0o644); err != unix.EROFS {
 				return fmt.Errorf("making a file in a read-only subvolume: %v", err)
@@ -261,6 +261,24 @@ func (r *subvolRun) do(o subvolOp) error {
 		r.m.subvolSync()
 	case "balance":
 		return r.m.ioctlRoot(btrfs.BTRFS_IOC_BALANCE_V2, &btrfs.BalanceControl{Flags: balanceAll | btrfs.BTRFS_BALANCE_FORCE})
+	case "defrag":
+		if file = s.file(o.f); file == "" {
+			return nil
+		}
+		args := btrfs.DefragRangeArgs{Len: ^uint64(0), Flags: btrfs.BTRFS_DEFRAG_RANGE_START_IO, ExtentThresh: 1 << 20}
+		return r.edit(s.path(file), 0, func(fd int) error { return r.m.Ioctl(fd, btrfs.BTRFS_IOC_DEFRAG_RANGE, &args) })
+	case "scrub":
+		var args btrfs.ScrubArgs
+		err := r.m.ioctlRoot(btrfs.BTRFS_IOC_SCRUB, &args)
+		if p := args.Progress; err == nil && p.ReadErrors+p.CsumErrors+p.VerifyErrors != 0 {
+			err = fmt.Errorf("scrub: %+v", p)
+		}
+		return err
+	case "shrink":
+		if err := r.m.ioctlRoot(btrfs.BTRFS_IOC_RESIZE, "400m"); err != nil {
+			return err
+		}
+		return r.m.ioctlRoot(btrfs.BTRFS_IOC_RESIZE, "max")
 	case "remount":
 		if err := r.unmounted(); err != nil {
 			return err
