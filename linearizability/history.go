@@ -100,7 +100,7 @@ func (h *History) Sum() uint64 {
 		d.num(c.Start, c.End, c.Ino, uint64(c.Off), uint64(c.Len), uint64(c.N),
 			uint64(uint32(c.Client))|uint64(c.Errno)<<32|uint64(c.Kind)<<48|uint64(c.Flags)<<56)
 		d.num(c.Vals...)
-		d.str(string(c.Data))
+		d.bytes(c.Data)
 		if n := c.Names; n != nil {
 			d.str(n.Path)
 			d.str(n.Path2)
@@ -120,25 +120,30 @@ func (h *History) Sum() uint64 {
 type digest uint64
 
 func (d *digest) num(list ...uint64) {
-	h := uint64(*d) + uint64(len(list))
+	d.one(uint64(len(list)))
 	for _, x := range list {
-		h = (h ^ x) * 0x9e3779b97f4a7c15
-		h = (h ^ h>>29) * 0xbf58476d1ce4e5b9
-		h ^= h >> 32
+		d.one(x)
 	}
-	*d = digest(h)
 }
 
-func (d *digest) str(s string) {
-	d.num(uint64(len(s)))
-	for ; len(s) >= 8; s = s[8:] {
-		d.num(binary.LittleEndian.Uint64([]byte(s[:8])))
+func (d *digest) one(x uint64) {
+	h := (uint64(*d) ^ x) * 0x9e3779b97f4a7c15
+	h = (h ^ h>>29) * 0xbf58476d1ce4e5b9
+	*d = digest(h ^ h>>32)
+}
+
+func (d *digest) str(s string) { d.bytes([]byte(s)) }
+
+func (d *digest) bytes(b []byte) {
+	d.one(uint64(len(b)))
+	for ; len(b) >= 8; b = b[8:] {
+		d.one(binary.LittleEndian.Uint64(b))
 	}
 	var tail uint64
-	for i := range len(s) {
-		tail |= uint64(s[i]) << (8 * i)
+	for i, c := range b {
+		tail |= uint64(c) << (8 * i)
 	}
-	d.num(tail)
+	d.one(tail)
 }
 
 // Err is the call's errno.
