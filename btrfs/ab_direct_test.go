@@ -54,7 +54,7 @@ func abBest(measure func() float64) float64 { return min(measure(), measure()) }
 // a time, as with i_mutex held over the whole call.
 func abDirectWriters(t *testing.T, writers int, locked bool) float64 {
 	disk := blockdev.DelayOptions{Latency: 2 * kernel.Millisecond, PerKiB: 5 * kernel.Microsecond}
-	return abRunOn(t, disk, "", "nodatasum", func(m *abMachine) []float64 {
+	return abRunOn(t, disk, 1, "", "nodatasum", func(m *abMachine) []float64 {
 		const calls, n = 100, 4 << 10
 		m.must(pwriteAll(m.Process, "/f", pattern(4*calls*n, 1), 0))
 		m.Sync()

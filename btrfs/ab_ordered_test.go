@@ -64,7 +64,7 @@ func abTruncate(t *testing.T) {
 		sizes = append(sizes, 4, 64)
 	}
 	for _, mib := range sizes {
-		with, without := abBoth(t, "wait-ordered-outside-trans", "", fmt.Sprintf("commit beside truncation, %d MiB in flight", mib), []string{"us, median", "us, p90", "us, most"}, func(m *abMachine) []float64 {
+		measure := func(m *abMachine) []float64 {
 			var stop kernel.AtomicBool
 			truncater, writer := m.Fork(), m.Fork()
 			truncate := m.k.Go("truncate", func(*kernel.Task) {
@@ -103,9 +103,30 @@ func abTruncate(t *testing.T) {
 			write.Join()
 			slices.Sort(took)
 			return []float64{took[len(took)/2], took[len(took)*9/10], took[len(took)-1]}
-		})
-		if mib > 0 && with[2] >= without[2] {
-			t.Errorf("the slowest commit does not get faster")
+		}
+		// Which commit meets a truncation that waits is a matter of the order of
+		// steps (of nine orders one had none with 1 MiB in flight): each measure is
+		// the median of several.
+		orders := uint64(3)
+		if abLong() && mib < 64 {
+			orders = 9
+		}
+		var all [2][3][]float64
+		for seed := range orders {
+			for i, revert := range []string{"", "wait-ordered-outside-trans"} {
+				for j, x := range abRunOn(t, abDevice, seed+1, revert, "", measure) {
+					all[i][j] = append(all[i][j], x)
+				}
+			}
+		}
+		for j, what := range []string{"us, median", "us, p90", "us, most"} {
+			slices.Sort(all[0][j])
+			slices.Sort(all[1][j])
+			with, without := all[0][j][orders/2], all[1][j][orders/2]
+			abRow(t, "wait-ordered-outside-trans", fmt.Sprintf("commit beside truncation, %d MiB in flight", mib), what, with, without)
+			if mib > 0 && j == 2 && with >= without {
+				t.Errorf("the slowest commit does not get faster")
+			}
 		}
 	}
 }

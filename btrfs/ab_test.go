@@ -92,13 +92,13 @@ func noticeMount(sb **vfs.SuperBlock) *vfs.FileSystemType {
 // abRun has work done by a machine in virtual time, and returns what it measured.
 func abRun(t *testing.T, revert, options string, work func(m *abMachine) []float64) (out []float64) {
 	t.Helper()
-	return abRunOn(t, abDevice, revert, options, work)
+	return abRunOn(t, abDevice, 1, revert, options, work)
 }
 
-// abRunOn is abRun on a device of another speed.
-func abRunOn(t *testing.T, speed blockdev.DelayOptions, revert, options string, work func(m *abMachine) []float64) (out []float64) {
+// abRunOn is abRun on a device of another speed, and in another order of steps.
+func abRunOn(t *testing.T, speed blockdev.DelayOptions, seed uint64, revert, options string, work func(m *abMachine) []float64) (out []float64) {
 	t.Helper()
-	order := sched.NewSticky(1)
+	order := sched.NewSticky(seed)
 	order.Early = 0 // alarms go off in their time
 	s := sched.NewWith(sched.Options{Strategy: order, MaxSteps: 1 << 30})
 	k := kernel.New(kernel.Options{Scheduler: s, Seed: 1, Params: map[string]string{"btrfs.revert": revert, "lock_stat": "1"}})

@@ -206,8 +206,8 @@ const (
 // pageStarted: then the I/O of all of them is over already.
 //
 //kernel:fs/btrfs/inode.c cow_file_range
-func (inode *Inode) cowFileRange(lockedPage *mm.Page, start, end uint64) (pageStarted bool, nrWritten int64, err error) {
-	_, pageStarted, err = inode.cowFileRangeRaw(lockedPage, start, end, PAGE_UNLOCK)
+func (inode *Inode) cowFileRange(lockedPage *mm.Page, start, end uint64, noInline bool) (pageStarted bool, nrWritten int64, err error) {
+	_, pageStarted, err = inode.cowFileRangeRaw(lockedPage, start, end, PAGE_UNLOCK, noInline)
 	if pageStarted {
 		nrWritten = int64((end - start + pageSize) >> pageShift)
 	}
@@ -216,16 +216,17 @@ func (inode *Inode) cowFileRange(lockedPage *mm.Page, start, end uint64) (pageSt
 
 // cowFileRangeRaw is cowFileRange for callers who may want to keep the pages
 // locked (unlock 0 instead of PAGE_UNLOCK). next is the first byte that got no
-// extent; from there on, after an error, everything has been given up.
+// extent; from there on, after an error, everything has been given up. noInline
+// is for files that are written in place where they can: they need a place.
 //
 //kernel:fs/btrfs/inode.c cow_file_range
-func (inode *Inode) cowFileRangeRaw(lockedPage *mm.Page, start, end uint64, unlock int) (next uint64, pageStarted bool, err error) {
+func (inode *Inode) cowFileRangeRaw(lockedPage *mm.Page, start, end uint64, unlock int, noInline bool) (next uint64, pageStarted bool, err error) {
 	root := inode.root
 	fsInfo := root.fsInfo
 	numBytes := alignUp(end-start+1, uint64(fsInfo.sectorsize))
 
 	inode.shouldDefrag(start, end, numBytes, defragSmallWrite)
-	if start == 0 {
+	if start == 0 && !noInline {
 		done, err := inode.cowFileRangeInline(start, end, nil, disk.BTRFS_COMPRESS_NONE)
 		if err != nil {
 			inode.extentClearUnlockDelalloc(start, end, lockedPage, delallocFailedBits, delallocFailedOps)
@@ -415,7 +416,7 @@ func (inode *Inode) runDelallocNocow(lockedPage *mm.Page, start, end uint64, for
 			continue
 		}
 		if cowStart != noOffset {
-			_, _, err := inode.cowFileRange(lockedPage, cowStart, cur-1)
+			_, _, err := inode.cowFileRange(lockedPage, cowStart, cur-1, true)
 			cowStart = noOffset
 			if err != nil {
 				inode.root.snapshotForceCow.WriteUnlock()
@@ -453,7 +454,7 @@ func (inode *Inode) runDelallocNocow(lockedPage *mm.Page, start, end uint64, for
 		cur += numBytes
 	}
 	if cowStart != noOffset {
-		return inode.cowFileRange(lockedPage, cowStart, end)
+		return inode.cowFileRange(lockedPage, cowStart, end, true)
 	}
 	return false, 0, nil
 }
@@ -470,7 +471,7 @@ func (inode *Inode) runDelallocRange(lockedPage *mm.Page, start, end uint64) (pa
 	case inode.needCompress():
 		return true, inode.cowFileRangeAsync(lockedPage, start, end), nil
 	}
-	return inode.cowFileRange(lockedPage, start, end)
+	return inode.cowFileRange(lockedPage, start, end, false)
 }
 
 // shouldNocow: data may go where extents of the file are. What defragmentation

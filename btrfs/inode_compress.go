@@ -468,7 +468,7 @@ func (chunk *asyncChunk) submitOneAsyncExtent(ae *asyncExtent) {
 func (chunk *asyncChunk) submitUncompressedRange(start, end uint64) {
 	inode := chunk.inode
 	chunk.lockExtent(start, end)
-	next, pageStarted, err := inode.cowFileRangeRaw(nil, start, end, 0)
+	next, pageStarted, err := inode.cowFileRangeRaw(nil, start, end, 0, false)
 	if pageStarted {
 		return
 	}

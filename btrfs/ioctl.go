@@ -123,6 +123,11 @@ func checkFsflags(old, flags uint32) error {
 	if flags&FS_COMPR_FL != 0 && flags&FS_NOCOW_FL != 0 {
 		return unix.EINVAL
 	}
+	// Nor one after the other.
+	const compression = FS_COMPR_FL | FS_NOCOMP_FL
+	if old&FS_NOCOW_FL != 0 && flags&compression != 0 || flags&FS_NOCOW_FL != 0 && old&compression != 0 {
+		return unix.EINVAL
+	}
 	return nil
 }
 

@@ -147,7 +147,7 @@ func cmdMkfs(c *call) int {
 	}
 	for _, m := range c.p.s.m.mountTable() {
 		if m.dev == devs[0] {
-			return c.fail("ERROR: %s is mounted", devs[0])
+			return c.btrfsError("%s is mounted", devs[0])
 		}
 	}
 	out, err := c.p.s.m.Mkfs(devs[0], args)
@@ -237,7 +237,7 @@ func cmdBtrfs(c *call) int {
 		last := args[len(args)-1]
 		d := c.p.s.m.device(last)
 		if d == nil {
-			return c.fail("ERROR: cannot open '%s'", last)
+			return c.btrfsError("cannot open '%s'", last)
 		}
 		if d.image == "" {
 			return cmdElsewhere(c)

@@ -17,7 +17,7 @@ func cmdBtrfsDefrag(c *call, args []string) int {
 	sub := *c
 	// -c has an optional value that is part of the word.
 	var words []string
-	arg := btrfs.DefragRangeArgs{Len: ^uint64(0)}
+	arg := btrfs.DefragRangeArgs{Len: ^uint64(0), ExtentThresh: 32 << 20}
 	for _, a := range args {
 		method, ok := strings.CutPrefix(a, "-c")
 		if !ok {
@@ -26,7 +26,7 @@ func cmdBtrfsDefrag(c *call, args []string) int {
 		}
 		typ, known := map[string]uint32{"": 0, "zlib": disk.BTRFS_COMPRESS_ZLIB, "lzo": disk.BTRFS_COMPRESS_LZO, "zstd": disk.BTRFS_COMPRESS_ZSTD}[method]
 		if !known {
-			return c.fail("ERROR: unknown compression type %s", method)
+			return c.btrfsError("unknown compression type %s", method)
 		}
 		arg.Flags, arg.CompressType = btrfs.BTRFS_DEFRAG_RANGE_COMPRESS, typ
 	}
@@ -38,11 +38,11 @@ func cmdBtrfsDefrag(c *call, args []string) int {
 	recurse := false
 	for _, o := range opts {
 		if strings.HasPrefix(o.value, "-") {
-			return c.fail("ERROR: size value '%s' is less equal than 0", o.value)
+			return c.btrfsError("size value '%s' is less equal than 0", o.value)
 		}
 		n, isNumber := xfsNumber(o.value)
 		if o.value != "" && !isNumber {
-			return c.fail("ERROR: %s is not a valid numeric value", o.value)
+			return c.btrfsError("%s is not a valid numeric value", o.value)
 		}
 		switch o.c {
 		case 'r':
@@ -65,7 +65,7 @@ func cmdBtrfsDefrag(c *call, args []string) int {
 		if err == nil && st.IsDir() && recurse {
 			h, err := fs.Open(abs, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 			if err != nil {
-				c.errorf("ERROR: cannot open %s: %s", name, errText(err))
+				c.btrfsError("cannot open %s: %s", name, errText(err))
 				status = 1
 				return
 			}
@@ -86,7 +86,7 @@ func cmdBtrfsDefrag(c *call, args []string) int {
 			})
 		}
 		if err != nil {
-			c.errorf("ERROR: defrag failed on %s: %s", name, errText(err))
+			c.btrfsError("defrag failed on %s: %s", name, errText(err))
 			status = 1
 		}
 	}
@@ -116,7 +116,7 @@ func cmdBtrfsProperty(c *call, args []string) int {
 		if c.p.s.strict {
 			c.p.s.Notrun("btrfs property " + words[1] + " is not built in")
 		}
-		return c.fail("ERROR: unknown property: %s", words[1])
+		return c.btrfsError("unknown property: %s", words[1])
 	}
 	fs, abs := c.at(words[0])
 	switch {
@@ -126,7 +126,7 @@ func cmdBtrfsProperty(c *call, args []string) int {
 			return 0
 		}
 		if err != nil {
-			return c.fail("ERROR: failed to get compression for %s: %s", words[0], errText(err))
+			return c.btrfsError("failed to get compression for %s: %s", words[0], errText(err))
 		}
 		c.printf("compression=%s\n", value)
 		return 0
@@ -136,7 +136,7 @@ func cmdBtrfsProperty(c *call, args []string) int {
 			value = "none"
 		}
 		if err := fs.Setxattr(abs, attr, []byte(value), 0, true); err != nil {
-			return c.fail("ERROR: failed to set compression for %s: %s", words[0], errText(err))
+			return c.btrfsError("failed to set compression for %s: %s", words[0], errText(err))
 		}
 		return 0
 	}

@@ -265,7 +265,7 @@ func xfsFiemap(x *xfsIO, args []string) {
 		rows = append(rows, row{from, to, e.Physical / 512, e.Flags, false})
 		at = to
 	}
-	limit := uint64(st.Size+511) / 512
+	limit := uint64(st.Size) / 512
 	if length >= 0 {
 		limit = min(limit, end/512)
 	}
@@ -276,7 +276,7 @@ func xfsFiemap(x *xfsIO, args []string) {
 	if int64(len(rows)) > most {
 		rows = rows[:most]
 	}
-	if has(opts, 'v') {
+	if has(opts, 'v') && len(rows) > 0 {
 		offWidth, blockWidth, totalWidth, flagWidth := 16, 16, 5, 5
 		for _, r := range rows {
 			offWidth = max(offWidth, len(fmt.Sprintf("[%d..%d]:", r.from, r.to-1)))
