@@ -30,7 +30,9 @@
 // with what each task holds and waits for.
 //
 // Wait conditions must not sleep and have no effects, because the scheduler
-// evaluates them on the sleeper's behalf. Atomics are not scheduling points.
+// evaluates them on the sleeper's behalf. Atomics are not scheduling points;
+// those that conditions read are of the watched types, so that exploration
+// knows whose order matters.
 // Memory is sequentially consistent.
 //
 // # Death
@@ -56,6 +58,6 @@
 //	scheduler.go                          what the deterministic world asks of a scheduler
 //	held.go lockdep.go class.go           who holds what; the lock order graph
 //	list.go rbtree.go xarray.go           include/linux/list.h, lib/rbtree.c, lib/xarray.c
-//	atomic.go pool.go                     atomics, reference counts, free lists
+//	atomic.go watched.go pool.go          atomics, those that tasks wait for, reference counts, free lists
 //	errseq.go                             lib/errseq.c
 package kernel

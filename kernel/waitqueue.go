@@ -12,8 +12,8 @@ import (
 // nobody there that is one atomic load.
 //
 // The condition must not sleep and must have no effects: the deterministic
-// world evaluates it on the sleeper's behalf. It reads atomics and flags, or
-// takes SpinMutexes.
+// world evaluates it on the sleeper's behalf. It reads watched atomics and flags,
+// or takes SpinMutexes; an order of what else it reads is not explored.
 //
 // In the real world the word counts sleepers; in the deterministic world it
 // holds wqDet and the number of the object.

@@ -50,10 +50,12 @@
 // with the same hash differ only in the order of operations that commute.
 //
 // Which operations conflict is what the primitives say: the same object, for
-// page flags the same bit, and not two reads. Atomics are no scheduling points
-// and not in the partial order: a proof by DFS or DPOR is one about what the
-// primitives guard. Data that tasks share must be guarded by them; the race
-// detector says whether they are.
+// page flags the same bit, and not two reads. What a wait condition reads
+// belongs to the wait: flags, spin locks, and the watched atomics of package
+// kernel, whose changes belong to the step that makes them. Other atomics are
+// no scheduling points and not in the partial order: a proof by DFS or DPOR is
+// one about what the primitives guard and what tasks wait for. Data that tasks
+// share must be guarded by them; the race detector says whether they are.
 //
 // # Exploring
 //
