@@ -32,6 +32,10 @@ type LiveOptions struct {
 	// Opened is told about each data file that a client opens; may be nil. Tests
 	// break the file there.
 	Opened func(*vfs.File)
+	// Cycle unmounts everything and mounts it again, when no process is left. What
+	// is there afterwards is the end of each round's history; nil: it goes on
+	// without.
+	Cycle func() (*vfs.VFS, error)
 }
 
 // LiveResult sums a live run up.
@@ -44,8 +48,10 @@ type LiveResult struct {
 
 // Live runs clients on the file system that is mounted at the root of v, each as
 // a task of its own, and judges what they saw. They work in rounds with files of
-// their own; between two rounds nothing is in flight and the history so far is
-// judged and forgotten, so a run may take as long as it likes.
+// their own; after a round everything is unmounted, mounted again and read, and
+// the history so far is judged and forgotten, so a run may take as long as it
+// likes. Only the last reads tell of what was right in memory and is not on the
+// device: a size that was lost, a name, a page that nobody wrote out.
 func Live(ctx context.Context, v *vfs.VFS, o LiveOptions) (LiveResult, error) {
 	var res LiveResult
 	if err := o.Mix.check(); err != nil {
@@ -57,6 +63,7 @@ func Live(ctx context.Context, v *vfs.VFS, o LiveOptions) (LiveResult, error) {
 		r := &liveRound{o: o, v: v, dir: fmt.Sprintf("/r%d", round), missing: missing}
 		t := time.Now()
 		h, err := r.run(round)
+		v = r.v
 		res.Ran += time.Since(t)
 		if h == nil {
 			return res, err
@@ -92,10 +99,7 @@ type liveRound struct {
 func (r *liveRound) run(round int) (*History, error) {
 	mix := r.o.Mix
 	r.rec = &Recorder{Cell: mix.Cell}
-	p := r.v.NewProcess(*vfs.RootCred)
-	defer p.Exit()
-	c := r.rec.Client(p)
-	if err := r.prepare(c); err != nil {
+	if err := r.alone(r.prepare); err != nil {
 		return nil, err
 	}
 	r.weights, r.total = nil, 0
@@ -131,7 +135,24 @@ func (r *liveRound) run(round int) (*History, error) {
 			r.missing[name] = true
 		}
 	}
-	return r.rec.History(), r.clean(p)
+	if r.o.Cycle != nil {
+		var err error
+		if r.v, err = r.o.Cycle(); err == nil {
+			err = r.alone(r.readAll)
+		}
+		if err != nil {
+			return r.rec.History(), err
+		}
+	}
+	h := r.rec.History()
+	return h, r.alone(r.clean)
+}
+
+// alone runs fn as the only client.
+func (r *liveRound) alone(fn func(*Client) error) error {
+	p := r.v.NewProcess(*vfs.RootCred)
+	defer p.Exit()
+	return fn(r.rec.Client(p))
 }
 
 func (r *liveRound) file(i int) string      { return fmt.Sprintf("%s/f%d", r.dir, i) }
@@ -168,8 +189,49 @@ func (r *liveRound) prepare(c *Client) error {
 	return nil
 }
 
+// readAll looks at all that the clients may have left: contents, sizes, names.
+func (r *liveRound) readAll(c *Client) error {
+	mix := r.o.Mix
+	buf := make([]byte, 1<<20)
+	for i := range mix.Files + mix.Logs {
+		name := r.file(i)
+		if i >= mix.Files {
+			name = r.log(i - mix.Files)
+		}
+		fd, err := c.Open(name, unix.O_RDONLY, 0)
+		if err != nil {
+			return fmt.Errorf("%s after a mount: %w", name, err)
+		}
+		_, err = c.Fstat(fd)
+		for off, n := int64(0), 1; err == nil && n > 0; off += int64(n) {
+			n, err = c.Pread(fd, buf, off)
+		}
+		c.Close(fd)
+		if err != nil {
+			return fmt.Errorf("reading %s after a mount: %w", name, err)
+		}
+	}
+	for d := range mix.Dirs {
+		fd, err := c.Open(r.folder(d), unix.O_RDONLY|unix.O_DIRECTORY, 0)
+		if err == nil {
+			_, err = c.ReadDir(fd)
+			c.Close(fd)
+		}
+		if err != nil {
+			return fmt.Errorf("reading %s after a mount: %w", r.folder(d), err)
+		}
+		for i := range mix.Names {
+			if _, err := c.Stat(r.name(d, i)); err != nil && err != unix.ENOENT {
+				return fmt.Errorf("%s after a mount: %w", r.name(d, i), err)
+			}
+		}
+	}
+	return nil
+}
+
 // clean removes what the round has left.
-func (r *liveRound) clean(p *vfs.Process) error {
+func (r *liveRound) clean(c *Client) error {
+	p := c.Process
 	var remove func(dir string) error
 	remove = func(dir string) error {
 		fd, err := p.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY, 0)
@@ -210,6 +272,7 @@ type liveClient struct {
 	files   []int // descriptors
 	direct  []int
 	logs    []int
+	dlogs   []int    // the logs again, for direct appends
 	maps    []uint64 // addresses of the files
 	missing []string
 	failure error
@@ -240,9 +303,12 @@ func (l *liveClient) run() error {
 			return err
 		}
 		l.logs = append(l.logs, fd)
+		if fd, err = l.Open(l.r.log(i), unix.O_RDWR|unix.O_APPEND|unix.O_DIRECT, 0); err == nil {
+			l.dlogs = append(l.dlogs, fd)
+		}
 	}
 	if l.r.o.Opened != nil {
-		for _, fd := range slices.Concat(l.files, l.direct, l.logs) {
+		for _, fd := range slices.Concat(l.files, l.direct, l.logs, l.dlogs) {
 			f := p.File(fd)
 			l.r.o.Opened(f)
 			f.Put()
@@ -263,7 +329,11 @@ func (l *liveClient) run() error {
 			return l.failure
 		}
 	}
-	return nil
+	// What changes the size last is what a mount shows.
+	if mix.Weights["dappend"] > 0 {
+		l.appendDirect()
+	}
+	return l.failure
 }
 
 // expect ends the run when a call failed in a way that no mix asks for. It
@@ -342,6 +412,29 @@ func (l *liveClient) appendLog() bool {
 	cell := l.r.o.Mix.Cell
 	_, err := l.Write(l.log(), l.tagged(cell*(1+l.rand.IntN(2*pageSize/cell))))
 	return l.expect("append", err)
+}
+
+// appendDirect appends and makes the log longer once more, one right behind the
+// other: while the extent of the first is still being finished, the second, an
+// append or a truncate, changes the size.
+func (l *liveClient) appendDirect() bool {
+	if len(l.dlogs) == 0 {
+		return true
+	}
+	fd := l.dlogs[l.rand.IntN(len(l.dlogs))]
+	for i := range 2 {
+		if i == 1 && l.rand.IntN(2) == 0 {
+			end, err := l.Lseek(fd, 0, unix.SEEK_CUR)
+			if err == nil {
+				err = l.Ftruncate(fd, end+pageSize)
+			}
+			return l.expect("ftruncate", err)
+		}
+		if _, err := l.Write(fd, l.tagged(pageSize*(1+l.rand.IntN(2)))); err != nil {
+			return l.expect("append", err)
+		}
+	}
+	return false
 }
 
 // logSpan is how far into a log calls go.

@@ -38,6 +38,7 @@ var mixOps = []struct {
 	{"mload", 8, func(l *liveClient) bool { return l.mapped(false) }},
 	{"mstore", 6, func(l *liveClient) bool { return l.mapped(true) }},
 	{"append", 6, (*liveClient).appendLog},
+	{"dappend", 2, (*liveClient).appendDirect},
 	{"readlog", 6, (*liveClient).readLog},
 	{"truncate", 1, (*liveClient).truncateLog},
 	{"punch", 1, (*liveClient).punch},

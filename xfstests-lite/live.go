@@ -37,17 +37,36 @@ func RunLive(ctx context.Context, o LiveOptions) (res linearizability.LiveResult
 		if _, err = Btrfs.Mkfs(k, dev, nil); err != nil {
 			return
 		}
-		v := vfs.New(k, mm.Options{})
-		if err = v.RegisterFilesystem(btrfs.Type); err != nil {
+		var v *vfs.VFS
+		mount := func() error {
+			v = vfs.New(k, mm.Options{})
+			if err := v.RegisterFilesystem(btrfs.Type); err != nil {
+				return err
+			}
+			if err := v.MountRoot("btrfs", vfs.Source{Name: "live", Dev: dev, KeepDev: true}, 0, o.MountOptions); err != nil {
+				return fmt.Errorf("mount: %s", errText(err))
+			}
+			return nil
+		}
+		umount := func() error {
+			if err := v.Shutdown(); err != nil {
+				return fmt.Errorf("umount: %s", errText(err))
+			}
+			return nil
+		}
+		if err = mount(); err != nil {
 			return
 		}
-		if err = v.MountRoot("btrfs", vfs.Source{Name: "live", Dev: dev, KeepDev: true}, 0, o.MountOptions); err != nil {
-			err = fmt.Errorf("mount: %s", errText(err))
-			return
+		o.Live.Cycle = func() (*vfs.VFS, error) {
+			err := umount()
+			if err == nil {
+				err = mount()
+			}
+			return v, err
 		}
 		res, err = linearizability.Live(ctx, v, o.Live)
-		if uerr := v.Shutdown(); err == nil && uerr != nil {
-			err = fmt.Errorf("umount: %s", errText(uerr))
+		if uerr := umount(); err == nil {
+			err = uerr
 		}
 		if err != nil {
 			return
