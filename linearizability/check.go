@@ -199,7 +199,7 @@ func (c *checker) file(f *file) {
 	good := true
 	for k := range f.cells {
 		ops := f.ops[f.first[k]:f.first[k+1]]
-		if len(ops) == 0 {
+		if len(ops)+len(f.apart[k]) == 0 {
 			continue
 		}
 		if f.spoilt != nil && f.spoilt[k] {
@@ -219,6 +219,8 @@ func (c *checker) file(f *file) {
 			zoned += len(ops)
 			zones[k] = r.zones
 		}
+		good = c.regular(f, k, ops) && good
+		zoned += len(f.apart[k])
 		if !good && c.full() {
 			break
 		}

@@ -7,6 +7,7 @@
 //
 //	recorder.go, calls*.go   notes calls with global ticks, errno and length
 //	split.go                 data: registers, one for each cell of a file
+//	regular.go               direct reads beside buffered writes
 //	zones.go                 registers whose values are unique, in O(n log n)
 //	frontier.go              any object, in order of time, in bounded memory
 //	order.go                 writes of one inode have one order in all cells

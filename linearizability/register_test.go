@@ -225,23 +225,27 @@ func TestNoCells(t *testing.T) {
 }
 
 // A direct read may see what is on disk while a buffered write is under way that
-// others see already; afterwards, and beside a direct write, it may not.
+// others see already; afterwards, and beside a direct write, it may not. It never
+// sees what was replaced before it began, or what is not written yet.
 //
-// Mutation: do not loosen.
+// Mutations: do not set it apart; do not judge it then.
 func TestDirectBesideBuffered(t *testing.T) {
 	for _, c := range []struct {
 		write Flag
 		end   uint64 // of the second write
+		sees  uint64
 		good  bool
-	}{{0, 50, true}, {0, 25, false}, {Direct, 50, false}} {
+	}{{0, 50, 1, true}, {0, 50, 2, true}, {0, 25, 1, false}, {Direct, 50, 1, false}, {0, 50, 0, false}, {0, 50, 3, false}, {0, 50, 4, false}} {
 		call := func(kind Kind, flags Flag, start, end, val uint64) Call {
 			return Call{Start: start, End: end, Kind: kind, Flags: flags, Ino: 257, Len: pageSize, N: pageSize, Vals: []uint64{val}}
 		}
 		h := &History{Cell: pageSize, Clients: 3, Calls: []Call{
-			call(Write, 0, 1, 2, 1),
+			call(Write, 0, 1, 2, 4),
+			call(Write, 0, 3, 4, 1),
 			call(Write, c.write, 10, c.end, 2),
 			call(Read, 0, 20, 21, 2),
-			call(Read, Direct, 30, 31, 1),
+			call(Read, Direct, 30, 31, c.sees),
+			call(Write, 0, 60, 61, 3),
 		}}
 		if v := Check(h, Options{}); v.OK() != c.good {
 			t.Errorf("%+v: %v", c, v)

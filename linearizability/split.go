@@ -18,10 +18,7 @@ import (
 // only the new one. Loads and stores of mapped memory are accesses to the page
 // itself. So all are operations on the same registers.
 //
-// One way round there is no promise: a buffered write copies into the page first and
-// makes it dirty afterwards. In between who reads the page sees what is new, and a
-// direct read, which waits for dirty pages only, what is on disk. So a direct read
-// beside a buffered write of the same cell says nothing.
+// One way round less is promised: see regular.go.
 //
 // The split loses that the cells of one buffered write belong together: see
 // order.go.
@@ -36,7 +33,8 @@ type file struct {
 	cells  int
 	first  []int32 // operations of cell i are ops[first[i]:first[i+1]]
 	ops    []regOp
-	spoilt []bool // by cell: somebody changed it in a way that is not recorded
+	apart  map[int][]regOp // by cell: direct reads beside buffered writes
+	spoilt []bool          // by cell: somebody changed it in a way that is not recorded
 }
 
 // files groups the calls that concern contents and size.
@@ -203,30 +201,8 @@ func (f *file) split() bool {
 			next[k]++
 		}
 	}
-	f.loosen()
+	f.setApart()
 	return true
-}
-
-// loosen drops what direct reads saw of cells beside buffered writes of them.
-func (f *file) loosen() {
-	direct := func(o *regOp) bool { return f.h.Calls[o.call].Flags&Direct != 0 }
-	out, begin := f.ops[:0], f.first[0]
-	for k := range f.cells {
-		ops := f.ops[begin:f.first[k+1]]
-		begin, f.first[k] = f.first[k+1], int32(len(out))
-		var writes busy
-		for i := range ops {
-			if o := &ops[i]; o.write && f.h.Calls[o.call].Kind == Write && !direct(o) {
-				writes.add(interval{o.start, o.end})
-			}
-		}
-		for _, o := range ops {
-			if o.write || !direct(&o) || !writes.meets(interval{o.start, o.end}) {
-				out = append(out, o)
-			}
-		}
-	}
-	f.ops, f.first[f.cells] = out, int32(len(out))
 }
 
 var hashSeed = maphash.MakeSeed()
