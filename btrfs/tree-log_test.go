@@ -17,6 +17,7 @@ import (
 
 	"kbtrfs/blockdev"
 	"kbtrfs/btrfs/disk"
+	"kbtrfs/btrfs/image"
 	"kbtrfs/btrfs/oracle"
 	"kbtrfs/kernel"
 )
@@ -121,6 +122,9 @@ func replayBoth(t *testing.T, c crashCopy) error {
 		return err
 	}
 	defer dev.Close()
+	if err := cleanImage(k, dev, false); err != nil {
+		return fmt.Errorf("with the log: %w", err)
+	}
 	m, err := boot(t, k, dev, "")
 	if err != nil {
 		return fmt.Errorf("mount: %v\n%s", err, tail(k))
@@ -221,6 +225,43 @@ func (s *logScene) clone(dst string, dstOff int64, src string, srcOff, n int64) 
 	s.do(unix.IoctlFileCloneRange(int(to.Fd()), &unix.FileCloneRange{Src_fd: int64(from.Fd()), Src_offset: uint64(srcOff), Src_length: uint64(n), Dest_offset: uint64(dstOff)}))
 	from.Close()
 	s.do(to.Close())
+}
+
+// longNames: more names than an INODE_REF item holds. The kernel commits when it
+// is to log a new one of the others, so the logs of these scenes have the ones that
+// were committed, or fewer.
+func longNames(s *logScene) {
+	s.put("f", 0, 1, 1)
+	for i := range 120 {
+		s.do(os.Link(s.at("f"), s.at(longName(i))))
+	}
+}
+
+func longName(i int) string { return fmt.Sprintf("%0200d", i) }
+
+// logged tells whether the log trees of an image have an item of a type.
+func logged(t *testing.T, name string, typ uint8) (found bool) {
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := image.OpenReaderAt(f, uint64(st.Size()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	logs, _ := img.LogRoot()
+	for key, o := range img.Roots(logs) {
+		img.Search(image.RootOf(key.Offset, &o), disk.Key{}, disk.MaxKey, func(key disk.Key, _ []byte) bool {
+			found = found || key.Type == typ
+			return !found
+		})
+	}
+	return found
 }
 
 // logScenes: before is committed, after is not, and ends with fsyncs.
@@ -324,6 +365,19 @@ var logScenes = []struct {
 		}
 		s.do(os.Link(s.at("f"), s.at("one-more")))
 		s.fsync("f")
+	}},
+	{"extended references", longNames, func(s *logScene) { s.put("f", 1, 5000, 2); s.fsync("f") }},
+	{"extended references, one taken out of the log", longNames, func(s *logScene) {
+		s.put("f", 1, 5000, 2)
+		s.fsync("f")
+		s.do(os.Remove(s.at(longName(110))))
+		s.put("g", 0, 10, 1)
+		s.fsync("g")
+	}},
+	{"extended references, a directory's name taken away", longNames, func(s *logScene) {
+		s.do(os.Remove(s.at(longName(110))))
+		s.put(longName(111), 0, 10, 3)
+		s.fsync(".")
 	}},
 	{"unlink and fsync of the directory", func(s *logScene) {
 		s.do(os.Mkdir(s.at("d"), 0o755))
@@ -435,6 +489,7 @@ var logScenes = []struct {
 func TestReplay(t *testing.T) {
 	oracle.Need(t, oracle.Kernel, oracle.Progs, oracle.Mkfs)
 	crash := newCrasher(t, 256<<20, "", "")
+	extrefs := false
 	for i, scene := range logScenes {
 		s := &logScene{t: t, dir: filepath.Join(crash.dir, fmt.Sprint("s", i))}
 		s.do(os.Mkdir(s.dir, 0o755))
@@ -447,11 +502,16 @@ func TestReplay(t *testing.T) {
 		crash.crash(scene.name)
 		if len(crash.copies) == n {
 			t.Logf("%s: fsync was a commit", scene.name)
+		} else {
+			extrefs = extrefs || logged(t, crash.copies[n].image, disk.BTRFS_INODE_EXTREF_KEY)
 		}
 		for _, f := range s.open {
 			f.Close()
 		}
 		oracle.Run(t, "sync", "-f", crash.dir)
+	}
+	if !extrefs {
+		t.Error("no log has extended references")
 	}
 	if err := crash.judge(); err != nil {
 		t.Error(err)

@@ -62,6 +62,9 @@ type checker struct {
 // it is found. An image without a usable super block or chunk tree is the
 // business of image.Open.
 func Check(img *image.Image, o Options) iter.Seq[Problem] {
+	if img.Super.LogRoot != 0 {
+		o.Crashed = true // an orderly umount commits, and then there is no log
+	}
 	return func(yield func(Problem) bool) {
 		c := &checker{
 			img: img, o: o, emit: yield,
@@ -86,6 +89,7 @@ func Check(img *image.Image, o Options) iter.Seq[Problem] {
 			{"checksums", c.checkCsums},
 			{"subvolumes", c.checkRootRefs},
 			{"files", c.checkFiles},
+			{"log", c.checkLog},
 		} {
 			c.part = step.part
 			step.run()

@@ -15,21 +15,22 @@ type csumRange struct {
 	sums []byte // kept only when data are to be verified
 }
 
-func (c *checker) loadCsum(key disk.Key, data []byte) {
+// loadCsum adds an item to a list.
+func (c *checker) loadCsum(list *[]csumRange, key disk.Key, data []byte) {
 	size := c.img.CsumSize
 	if key.Objectid != disk.BTRFS_EXTENT_CSUM_OBJECTID || !c.aligned(key.Offset) || len(data) == 0 || len(data)%size != 0 {
 		c.bad("checksum item %v of %d bytes", key, len(data))
 		return
 	}
 	r := csumRange{span: span{key.Offset, key.Offset + uint64(len(data)/size)*c.sector}}
-	if n := len(c.csums); n > 0 && c.csums[n-1].end > r.start {
-		c.bad("checksum items %d and %d overlap", c.csums[n-1].start, r.start)
+	if n := len(*list); n > 0 && (*list)[n-1].end > r.start {
+		c.bad("checksum items %d and %d overlap", (*list)[n-1].start, r.start)
 		return
 	}
 	if c.o.DataCsum {
 		r.sums = append([]byte(nil), data...)
 	}
-	c.csums = append(c.csums, r)
+	*list = append(*list, r)
 }
 
 // checkCsums: a checksum belongs to a data extent; with DataCsum, to its bytes.
@@ -77,11 +78,11 @@ func (c *checker) verifyData(r csumRange) {
 	}
 }
 
-// csumsIn counts the bytes of a range that have checksums.
-func (c *checker) csumsIn(start, end uint64) (n uint64) {
-	i := sort.Search(len(c.csums), func(i int) bool { return c.csums[i].end > start })
-	for ; i < len(c.csums) && c.csums[i].start < end; i++ {
-		n += min(end, c.csums[i].end) - max(start, c.csums[i].start)
+// csumsIn counts the bytes of a range that have checksums in a sorted list.
+func csumsIn(csums []csumRange, start, end uint64) (n uint64) {
+	i := sort.Search(len(csums), func(i int) bool { return csums[i].end > start })
+	for ; i < len(csums) && csums[i].start < end; i++ {
+		n += min(end, csums[i].end) - max(start, csums[i].start)
 	}
 	return n
 }

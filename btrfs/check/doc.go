@@ -17,10 +17,12 @@
 //	link counts, sizes, bytes      against the items counted
 //	checksum items                 against the extents that need them
 //	ROOT_REF                       against ROOT_BACKREF and directory entries
+//	a log's blocks and new data    against the space that the last commit left free
 //
 // The order of work: super.go, extents.go (the extent tree into memory), chunks.go,
 // trees.go (every block of every tree once: structure, and who points to what),
-// then the comparisons, at last inodes.go (every file tree item by item).
+// then the comparisons, inodes.go (every file tree item by item), and log.go (what
+// was fsynced since the last commit).
 //
 // Memory grows with the number of extents and, for one file tree at a time, with
 // the number of its names. Nothing on the image makes the checker panic, loop or

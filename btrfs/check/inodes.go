@@ -54,6 +54,8 @@ type fileTree struct {
 	orphans map[uint64]bool
 	refsMet map[rootRef]bool // ROOT_REFs of this tree that an entry matches
 	noHoles bool
+	csums   []csumRange // that its data may have
+	log     *logTree    // not a file tree, but what is logged of one
 }
 
 // checkFiles looks at the inodes of every file tree.
@@ -67,7 +69,7 @@ func (c *checker) checkFiles() {
 			continue
 		}
 		t := &fileTree{checker: c, id: r.Tree, inodes: make(map[uint64]*inode), entries: make(map[entryKey]*entry), orphans: make(map[uint64]bool), refsMet: make(map[rootRef]bool),
-			noHoles: c.img.Super.IncompatFlags&disk.BTRFS_FEATURE_INCOMPAT_NO_HOLES != 0}
+			noHoles: c.img.Super.IncompatFlags&disk.BTRFS_FEATURE_INCOMPAT_NO_HOLES != 0, csums: c.csums}
 		c.part = fmt.Sprintf("root %d", int64(r.Tree))
 		c.items(r.Root, t.take)
 		t.judge(r.item)
@@ -150,6 +152,9 @@ func (t *fileTree) take(_ []byte, key disk.Key, data []byte) {
 
 func (t *fileTree) takeRef(ino, dir, index uint64, name string) {
 	t.inode(ino).refs++
+	if t.log != nil {
+		return // the other places of the name may not be logged
+	}
 	if ino == disk.BTRFS_FIRST_FREE_OBJECTID && dir == ino && name == ".." {
 		return // the top directory has no name but this
 	}
@@ -223,6 +228,9 @@ func (t *fileTree) takeDir(key disk.Key, data []byte) {
 			t.bad("directory item %v: %q has data", key, name)
 		}
 		t.inode(key.Objectid).dirSize += uint64(d.NameLen)
+		if t.log != nil {
+			continue
+		}
 		e := t.entry(key.Objectid, name)
 		if key.Type == disk.BTRFS_DIR_INDEX_KEY {
 			if n > 0 {
@@ -253,13 +261,13 @@ func (t *fileTree) takeExtent(key disk.Key, data []byte) {
 	if fi.Compression >= disk.BTRFS_NR_COMPRESS_TYPES || fi.Encryption != 0 || fi.OtherEncoding != 0 {
 		say("compression %d, encryption %d, encoding %d", fi.Compression, fi.Encryption, fi.OtherEncoding)
 	}
-	if fi.Generation > t.img.Super.Generation {
+	if fi.Generation > t.img.Super.Generation && t.log == nil || fi.Generation > t.img.Super.Generation+1 {
 		say("extent generation %d is of the future", fi.Generation)
 	}
 	if i.extents > 0 && key.Offset < i.end {
 		say("overlaps the extent before, which ends at %d", i.end)
 	}
-	if !t.noHoles && key.Offset != i.end {
+	if !t.noHoles && t.log == nil && key.Offset != i.end {
 		say("the extent before ends at %d", i.end)
 	}
 	i.extents++
@@ -294,6 +302,9 @@ func (t *fileTree) takeExtent(key disk.Key, data []byte) {
 			say("extent is out of its bounds: %+v", fi)
 		}
 		i.bytes += fi.NumBytes
+		if t.log != nil {
+			t.log.data = append(t.log.data, span{fi.DiskBytenr, fi.DiskBytenr + fi.DiskNumBytes})
+		}
 		if fi.Type == disk.BTRFS_FILE_EXTENT_PREALLOC {
 			if fi.Compression != 0 {
 				say("preallocated and compressed")
@@ -308,7 +319,7 @@ func (t *fileTree) takeExtent(key disk.Key, data []byte) {
 		if t.id == disk.BTRFS_DATA_RELOC_TREE_OBJECTID {
 			return // extents of others, on their way: with checksums or without
 		}
-		have := t.csumsIn(start, end)
+		have := csumsIn(t.csums, start, end)
 		noSum := i.item != nil && i.item.Flags&disk.BTRFS_INODE_NODATASUM != 0
 		switch {
 		case noSum && have > 0:

@@ -109,39 +109,19 @@ func (c *checker) visit(r root, v *image.Visit) error {
 		return image.SkipChildren
 	}
 	e.visited = true
-	if v.Err != nil {
-		c.bad("%v", v.Err)
+	if !c.block(v, c.img.Super.Generation) {
 		return nil
 	}
 	b := v.Block
-	owner, gen, n := disk.HeaderOwner(b), disk.HeaderGeneration(b), disk.HeaderNritems(b)
-	if gen > c.img.Super.Generation {
-		c.bad("block %d: generation %d is of the future", v.Bytenr, gen)
-	}
+	owner, n := disk.HeaderOwner(b), disk.HeaderNritems(b)
 	if owner != r.Tree && !isFileTree(r.Tree) {
 		c.bad("block %d belongs to tree %d", v.Bytenr, owner)
-	}
-	if !disk.HeaderFlag(b, disk.BTRFS_HEADER_FLAG_WRITTEN) {
-		c.bad("block %d is not marked as written", v.Bytenr)
 	}
 	if e.item && e.level >= 0 && e.level != v.Level {
 		c.bad("block %d has level %d, the extent tree says %d", v.Bytenr, v.Level, e.level)
 	}
 	if n == 0 {
-		if v.Parent != 0 {
-			c.bad("leaf %d is empty, but not a root", v.Bytenr)
-		}
 		return nil
-	}
-	first, last := disk.ItemKey(b, 0), disk.ItemKey(b, n-1)
-	if v.Level > 0 {
-		first, last = disk.NodeKey(b, 0), disk.NodeKey(b, n-1)
-	}
-	if v.Parent != 0 && first != v.Low {
-		c.bad("block %d begins with key %v, its parent says %v", v.Bytenr, first, v.Low)
-	}
-	if v.High != disk.MaxKey && last.Cmp(v.High) >= 0 {
-		c.bad("block %d ends with key %v, the next block begins with %v", v.Bytenr, last, v.High)
 	}
 	full := e.flags&disk.BTRFS_BLOCK_FLAG_FULL_BACKREF != 0
 	if v.Level > 0 {
@@ -167,6 +147,40 @@ func (c *checker) visit(r root, v *image.Visit) error {
 		c.leafItem(r, v.Bytenr, owner, full, disk.ItemKey(b, i), disk.ItemData(b, i))
 	}
 	return nil
+}
+
+// block judges what a block says of itself and its parent of it. false: there is
+// no more to see in it.
+func (c *checker) block(v *image.Visit, newest uint64) bool {
+	if v.Err != nil {
+		c.bad("%v", v.Err)
+		return false
+	}
+	b := v.Block
+	n := disk.HeaderNritems(b)
+	if gen := disk.HeaderGeneration(b); gen > newest {
+		c.bad("block %d: generation %d is of the future", v.Bytenr, gen)
+	}
+	if !disk.HeaderFlag(b, disk.BTRFS_HEADER_FLAG_WRITTEN) {
+		c.bad("block %d is not marked as written", v.Bytenr)
+	}
+	if n == 0 {
+		if v.Parent != 0 {
+			c.bad("leaf %d is empty, but not a root", v.Bytenr)
+		}
+		return true
+	}
+	first, last := disk.ItemKey(b, 0), disk.ItemKey(b, n-1)
+	if v.Level > 0 {
+		first, last = disk.NodeKey(b, 0), disk.NodeKey(b, n-1)
+	}
+	if v.Parent != 0 && first != v.Low {
+		c.bad("block %d begins with key %v, its parent says %v", v.Bytenr, first, v.Low)
+	}
+	if v.High != disk.MaxKey && last.Cmp(v.High) >= 0 {
+		c.bad("block %d ends with key %v, the next block begins with %v", v.Bytenr, last, v.High)
+	}
+	return true
 }
 
 // leafItem takes from an item what later comparisons need.
@@ -207,7 +221,7 @@ func (c *checker) leafItem(r root, leaf, owner uint64, full bool, key disk.Key, 
 		d.Decode(data)
 		c.devItems = append(c.devItems, d)
 	case disk.BTRFS_EXTENT_CSUM_KEY:
-		c.loadCsum(key, data)
+		c.loadCsum(&c.csums, key, data)
 	case disk.BTRFS_FREE_SPACE_INFO_KEY, disk.BTRFS_FREE_SPACE_EXTENT_KEY, disk.BTRFS_FREE_SPACE_BITMAP_KEY:
 		if r.Tree == disk.BTRFS_FREE_SPACE_TREE_OBJECTID {
 			c.freeSpace = append(c.freeSpace, freeItem{key, append([]byte(nil), data...)})
