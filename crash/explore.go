@@ -93,9 +93,9 @@ type Explorer struct {
 	o       Options
 	log     *Log
 	durable *linearizability.Durability
-	commits map[uint64]uint64 // generation → tick at which its super block was written
-	classes []*class          // those that a state of this moment can be in
-	agreed  int               // the moment for which that was found
+	commits map[superID]uint64 // ticks at which super blocks were written
+	classes []*class           // those that a state of this moment can be in
+	agreed  int                // the moment for which that was found
 	report  Report
 }
 
@@ -120,7 +120,7 @@ func Explore(ctx context.Context, log *Log, o Options) Report {
 	if o.Most == 0 {
 		o.Most = 1
 	}
-	x := &Explorer{o: o, log: log, commits: map[uint64]uint64{}}
+	x := &Explorer{o: o, log: log, commits: map[superID]uint64{}}
 	if log.History != nil {
 		x.durable = linearizability.NewDurability(log.History)
 		for _, what := range x.durable.Unknown {
@@ -133,8 +133,8 @@ func Explore(ctx context.Context, log *Log, o Options) Report {
 	for i := range log.Entries {
 		if e := &log.Entries[i]; isSuper(e) {
 			x.report.Writes++
-			if gen := generation(e); x.commits[gen] == 0 {
-				x.commits[gen] = e.Submitted
+			if id := superOf(e.Data); x.commits[id] == 0 {
+				x.commits[id] = e.Submitted
 			}
 		}
 	}
@@ -157,10 +157,16 @@ func isSuper(e *blockdev.LogEntry) bool {
 	return e.Op == blockdev.REQ_OP_WRITE && e.Sector == disk.BTRFS_SUPER_INFO_OFFSET/blockdev.SectorSize && len(e.Data) >= disk.BTRFS_SUPER_INFO_SIZE
 }
 
-func generation(e *blockdev.LogEntry) uint64 {
+func generation(e *blockdev.LogEntry) uint64 { return superOf(e.Data).gen }
+
+// superID tells super blocks apart: those of commits, and those that are written
+// in between because something was fsynced into a log.
+type superID struct{ gen, log uint64 }
+
+func superOf(b []byte) superID {
 	var s disk.Super
-	s.Decode(e.Data)
-	return s.Generation
+	s.Decode(b)
+	return superID{s.Generation, s.LogRoot}
 }
 
 // moment judges the states of one moment.
@@ -309,43 +315,38 @@ func (m *moment) judge(s *state, what string) {
 }
 
 func (m *moment) image(s *state, what string, err error) Image {
-	gen := superGeneration(s)
+	b := make([]byte, disk.BTRFS_SUPER_INFO_SIZE)
+	s.ReadImage(b, disk.BTRFS_SUPER_INFO_OFFSET)
+	id := superOf(b)
 	tick := m.tick
 	return Image{s: s.keep(), What: m.describe(what), Err: err, judge: func(r *linearizability.Recovered) error {
-		return m.x.compare(r, gen, tick)
+		return m.x.compare(r, id, tick)
 	}}
 }
 
-func superGeneration(s *state) uint64 {
-	b := make([]byte, disk.BTRFS_SUPER_INFO_SIZE)
-	s.ReadImage(b, disk.BTRFS_SUPER_INFO_OFFSET)
-	var sb disk.Super
-	sb.Decode(b)
-	return sb.Generation
-}
-
 // compare asks the model about what was found.
-func (m *moment) compare(r *linearizability.Recovered, hash, gen uint64) error {
+func (m *moment) compare(r *linearizability.Recovered, hash uint64, id superID) error {
 	if m.x.durable == nil {
 		return nil
 	}
-	return m.x.durable.Judge(r, hash, m.x.committed(gen, m.tick), m.tick)
+	return m.x.durable.Judge(r, hash, m.x.committed(id, m.tick), m.tick)
 }
 
 // compare is for what somebody else found: answers are not kept.
-func (x *Explorer) compare(r *linearizability.Recovered, gen, tick uint64) error {
+func (x *Explorer) compare(r *linearizability.Recovered, id superID, tick uint64) error {
 	if x.durable == nil {
 		return nil
 	}
-	return x.durable.JudgeOnce(r, x.committed(gen, tick), tick)
+	return x.durable.JudgeOnce(r, x.committed(id, tick), tick)
 }
 
-// committed is by when all that a generation shows had begun.
-func (x *Explorer) committed(gen, tick uint64) uint64 {
-	if at, ok := x.commits[gen]; ok {
-		return at
+// committed is by when all that a super block shows had begun.
+func (x *Explorer) committed(id superID, tick uint64) linearizability.Commit {
+	at, ok := x.commits[id]
+	if !ok {
+		at = min(x.log.Begin, tick)
 	}
-	return min(x.log.Begin, tick)
+	return linearizability.Commit{Tick: at, Log: id.log != 0}
 }
 
 // find returns the class that a state belongs to, nil if it must be mounted.

@@ -36,8 +36,8 @@ type look struct {
 	hash   uint64
 	wrote  bool // mounting it wrote something
 	log    []blockdev.LogEntry
-	commit uint64 // generation of the super block
-	err    error  // it did not mount, or is not clean
+	commit superID
+	err    error // it did not mount, or is not clean
 }
 
 var hashSeed = maphash.MakeSeed()
@@ -53,9 +53,7 @@ func (x *Explorer) examine(s *state, crashes int) *look {
 	defer dev.Close()
 	super := make([]byte, disk.BTRFS_SUPER_INFO_SIZE)
 	s.ReadImage(super, disk.BTRFS_SUPER_INFO_OFFSET)
-	var sb disk.Super
-	sb.Decode(super)
-	l.commit = sb.Generation
+	l.commit = superOf(super)
 	if l.err = clean(k, dev, crashes); l.err != nil {
 		l.err = fmt.Errorf("before mounting: %w", l.err)
 		return l

@@ -58,9 +58,18 @@ type Durability struct {
 	Unknown []string
 }
 
+// Commit is what a crash leaves: the super block of a commit, which shows the names
+// of one moment, or one that leads to a log as well. A log has what was fsynced
+// since, and what that needs: each name is as it was at some moment, but two need
+// not be of the same.
+type Commit struct {
+	Tick uint64 // when it was written
+	Log  bool
+}
+
 type durableKey struct {
 	hash   uint64
-	commit uint64
+	commit Commit
 	synced int // how many syncs had returned
 }
 
@@ -123,9 +132,9 @@ func (d *Durability) Synced(crash uint64) int {
 }
 
 // Judge decides about what was found after a crash at tick crash, on a file
-// system whose last commit was written at tick commit. hash stands for what was
+// system whose last commit is given. hash stands for what was
 // found; equal questions get the answer without looking.
-func (d *Durability) Judge(r *Recovered, hash, commit, crash uint64) error {
+func (d *Durability) Judge(r *Recovered, hash uint64, commit Commit, crash uint64) error {
 	k := durableKey{hash, commit, d.Synced(crash)}
 	if err, ok := d.memo[k]; ok {
 		return err
@@ -136,7 +145,7 @@ func (d *Durability) Judge(r *Recovered, hash, commit, crash uint64) error {
 }
 
 // JudgeOnce is Judge without memory.
-func (d *Durability) JudgeOnce(r *Recovered, commit, crash uint64) error {
+func (d *Durability) JudgeOnce(r *Recovered, commit Commit, crash uint64) error {
 	err := d.judgeNames(r, commit, crash)
 	for i := 0; err == nil && i < len(r.Entries); i++ {
 		if e := &r.Entries[i]; e.Reg {
@@ -192,7 +201,8 @@ func (o *snapshotOp) holds(set []entry) bool {
 }
 
 // judgeNames looks for a moment whose names are those that were found.
-func (d *Durability) judgeNames(r *Recovered, commit, crash uint64) error {
+func (d *Durability) judgeNames(r *Recovered, c Commit, crash uint64) error {
+	commit := c.Tick
 	found := map[string]RecoveredEntry{}
 	for _, e := range r.Entries {
 		found[e.Path] = e
@@ -201,6 +211,21 @@ func (d *Durability) judgeNames(r *Recovered, commit, crash uint64) error {
 	all.start = d.synced(0, crash)
 	all.end = max(commit, all.start)
 	obs := []snapshotOp{all}
+	if c.Log {
+		obs = nil
+		for _, p := range d.paths {
+			one := snapshotOp{interval: all.interval, path: p}
+			if e, there := found[p]; there {
+				one.e = &e
+			}
+			obs = append(obs, one)
+		}
+		for p := range found {
+			if _, ever := slices.BinarySearch(d.paths, p); !ever {
+				return fmt.Errorf("%s never had a name: found %s", p, printFound(r))
+			}
+		}
+	}
 	last := map[uint64]uint64{} // by inode: the last fsync
 	for _, i := range d.syncs {
 		if c := &d.h.Calls[i]; c.Kind == Fsync && c.End < crash && c.Start > all.start {
@@ -266,7 +291,9 @@ func (d *Durability) judgeNames(r *Recovered, commit, crash uint64) error {
 	for _, s := range res.before[:min(len(res.before), 3)] {
 		possible = append(possible, printSet(ns.sets[s]))
 	}
-	if o := &obs[res.bad-n]; o.path != "" {
+	if o := &obs[res.bad-n]; c.Log && o.interval == all.interval {
+		return fmt.Errorf("%s is as it was at no moment since the last sync: found %s; at last %s", o.path, printFound(r), strings.Join(possible, " or "))
+	} else if o.path != "" {
 		return fmt.Errorf("%s was fsynced, but is not as it was then: found %s; at that moment %s", o.path, printFound(r), strings.Join(possible, " or "))
 	}
 	return fmt.Errorf("the names are those of no moment: found %s; at last %s", printFound(r), strings.Join(possible, " or "))
