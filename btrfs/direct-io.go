@@ -173,7 +173,11 @@ const maxDirectDrops = 3
 // cache cannot be kept out, because a page cannot be dropped, or because somebody
 // who has the file mapped brings it back each time.
 //
-//kernel:fs/btrfs/inode.c lock_extent_direct @v3.12
+// It looks for the pages themselves. 3.12 looked for EXTENT_UPTODATE, which is gone
+// although the page is there once somebody has tried to drop the page while another
+// one held it: readers then saw the old page beside what a direct read found.
+//
+//kernel:fs/btrfs/inode.c lock_extent_direct
 func (inode *Inode) lockExtentDirect(lockStart, lockEnd uint64, cached **ExtentState, writing bool) error {
 	fsInfo := inode.root.fsInfo
 	if fsInfo.reverted(revertDioBufferedRead) {
@@ -184,7 +188,7 @@ func (inode *Inode) lockExtentDirect(lockStart, lockEnd uint64, cached **ExtentS
 	for drops := 0; ; {
 		tree.LockExtentBits(lockStart, lockEnd, 0, cached)
 		ordered := inode.LookupOrderedRange(lockStart, lockEnd-lockStart+1)
-		if ordered == nil && (!writing || !tree.TestRangeBit(lockStart, lockEnd, EXTENT_UPTODATE, false, *cached)) {
+		if ordered == nil && (!writing || !mm.FilemapRangeHasPage(inode.Mapping, int64(lockStart), int64(lockEnd))) {
 			return nil
 		}
 		tree.UnlockExtentCached(lockStart, lockEnd, cached)

@@ -1318,12 +1318,7 @@ func (inode *Inode) punchHoleLockRange(lockStart, lockEnd uint64, cached **Exten
 		mm.TruncatePagecacheRange(inode.Mapping, int64(lockStart), int64(lockEnd))
 		inode.ioTree.LockExtentBits(lockStart, lockEnd, 0, cached)
 		ordered := inode.LookupOrderedRange(lockStart, lockEnd-lockStart+1)
-		var buf [1]*mm.Page
-		index := lockStart >> pageShift
-		n := mm.FindGetPages(inode.Mapping, index, buf[:])
-		clean := n == 0 || buf[0].Index > lockEnd>>pageShift
-		mm.PutPages(buf[:n])
-		if ordered == nil && clean {
+		if ordered == nil && !mm.FilemapRangeHasPage(inode.Mapping, int64(lockStart), int64(lockEnd)) {
 			return
 		}
 		inode.ioTree.UnlockExtentCached(lockStart, lockEnd, cached)

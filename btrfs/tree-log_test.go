@@ -485,7 +485,8 @@ var logScenes = []struct {
 // crashes. The kernel and we replay the log.
 //
 // Mutation: a replay that frees dropped data at once (FreeExtent without
-// logDroppedRefs) loses the extent that moves within its file.
+// logDroppedRefs) loses the extent that moves within its file; one that takes the
+// wrong index from an INODE_EXTREF does not mount.
 func TestReplay(t *testing.T) {
 	oracle.Need(t, oracle.Kernel, oracle.Progs, oracle.Mkfs)
 	crash := newCrasher(t, 256<<20, "", "")

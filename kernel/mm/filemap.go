@@ -165,6 +165,17 @@ func FindGetPages(mapping *AddressSpace, start uint64, buf []*Page) int {
 	return findPages(mapping, &start, ^uint64(0), xaPresent, buf)
 }
 
+// FilemapRangeHasPage tells whether a page of the bytes first..last is in memory.
+//
+//kernel:mm/filemap.c filemap_range_has_page
+func FilemapRangeHasPage(mapping *AddressSpace, first, last int64) bool {
+	var buf [1]*Page
+	start := uint64(first) >> PAGE_SHIFT
+	n := findPages(mapping, &start, uint64(last)>>PAGE_SHIFT, xaPresent, buf[:])
+	PutPages(buf[:n])
+	return n > 0
+}
+
 // FindGetPagesTag is FindGetPages for tagged pages; *index moves behind the
 // last one found.
 //
