@@ -492,24 +492,31 @@ func TestReplay(t *testing.T) {
 	crash := newCrasher(t, 256<<20, "", "")
 	extrefs := false
 	for i, scene := range logScenes {
-		s := &logScene{t: t, dir: filepath.Join(crash.dir, fmt.Sprint("s", i))}
-		s.do(os.Mkdir(s.dir, 0o755))
-		if scene.before != nil {
-			scene.before(s)
+		wanted := strings.HasPrefix(scene.name, "extended references")
+		for again := range 5 {
+			s := &logScene{t: t, dir: filepath.Join(crash.dir, fmt.Sprint("s", i, "-", again))}
+			s.do(os.Mkdir(s.dir, 0o755))
+			if scene.before != nil {
+				scene.before(s)
+			}
+			oracle.Run(t, "sync", "-f", crash.dir)
+			scene.after(s)
+			n := len(crash.copies)
+			crash.crash(scene.name)
+			if len(crash.copies) == n {
+				t.Logf("%s: fsync was a commit", scene.name)
+			} else {
+				wanted = wanted && !logged(t, crash.copies[n].image, disk.BTRFS_INODE_EXTREF_KEY)
+				extrefs = extrefs || strings.HasPrefix(scene.name, "extended references") && !wanted
+			}
+			for _, f := range s.open {
+				f.Close()
+			}
+			oracle.Run(t, "sync", "-f", crash.dir)
+			if !wanted || extrefs {
+				break // if not, somebody may have called sync
+			}
 		}
-		oracle.Run(t, "sync", "-f", crash.dir)
-		scene.after(s)
-		n := len(crash.copies)
-		crash.crash(scene.name)
-		if len(crash.copies) == n {
-			t.Logf("%s: fsync was a commit", scene.name)
-		} else {
-			extrefs = extrefs || logged(t, crash.copies[n].image, disk.BTRFS_INODE_EXTREF_KEY)
-		}
-		for _, f := range s.open {
-			f.Close()
-		}
-		oracle.Run(t, "sync", "-f", crash.dir)
 	}
 	if !extrefs {
 		t.Error("no log has extended references")
