@@ -60,7 +60,7 @@ const leasePause = 20 * time.Millisecond
 // openFree opens a device; if it may wait it does while a former mount still has it: a block device until all is written, a file until the
 // server has noticed that it is unmounted, from when on the lease holds us off.
 func openFree(k *kernel.Kernel, path string, o blockdev.LoopOptions, wait bool) (*blockdev.Loop, error) {
-	patience := 2 * time.Second
+	patience := 5 * time.Second
 	if isBlock(path) {
 		patience = 30 * time.Second
 	}
