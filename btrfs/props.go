@@ -121,13 +121,16 @@ func (inode *Inode) inheritProps(trans *TransHandle, parent *Inode) error {
 	return inode.setProp(trans, []byte(compressTypeName(typ)), 0)
 }
 
-// setxattrProp is setxattr for a property.
+// setxattrProp is setxattr for a property. An empty value takes it away.
 //
 //kernel:fs/btrfs/xattr.c btrfs_xattr_handler_set_prop
 func (inode *Inode) setxattrProp(name string, value []byte, flags int) error {
 	root := inode.root
 	if root.readonly() {
 		return unix.EROFS
+	}
+	if len(value) == 0 {
+		value = nil
 	}
 	if err := inode.validateProp(name, value, value == nil); err != nil {
 		return err

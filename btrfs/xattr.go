@@ -54,7 +54,10 @@ func (inode *Inode) doSetxattr(trans *TransHandle, name string, value []byte, fl
 			return err
 		}
 		if !found {
-			return unix.ENODATA
+			if flags&unix.XATTR_REPLACE != 0 {
+				return unix.ENODATA
+			}
+			return nil
 		}
 		return root.DeleteOneDirName(trans, path, &di)
 	}
