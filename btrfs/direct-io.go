@@ -173,10 +173,6 @@ const maxDirectDrops = 3
 // cache cannot be kept out, because a page cannot be dropped, or because somebody
 // who has the file mapped brings it back each time.
 //
-// It looks for the pages themselves. 3.12 looked for EXTENT_UPTODATE, which is gone
-// although the page is there once somebody has tried to drop the page while another
-// one held it: readers then saw the old page beside what a direct read found.
-//
 //kernel:fs/btrfs/inode.c lock_extent_direct
 func (inode *Inode) lockExtentDirect(lockStart, lockEnd uint64, cached **ExtentState, writing bool) error {
 	fsInfo := inode.root.fsInfo
@@ -188,7 +184,7 @@ func (inode *Inode) lockExtentDirect(lockStart, lockEnd uint64, cached **ExtentS
 	for drops := 0; ; {
 		tree.LockExtentBits(lockStart, lockEnd, 0, cached)
 		ordered := inode.LookupOrderedRange(lockStart, lockEnd-lockStart+1)
-		if ordered == nil && (!writing || !mm.FilemapRangeHasPage(inode.Mapping, int64(lockStart), int64(lockEnd))) {
+		if ordered == nil && (!writing || !inode.rangeHasPage(lockStart, lockEnd, *cached)) {
 			return nil
 		}
 		tree.UnlockExtentCached(lockStart, lockEnd, cached)
@@ -208,6 +204,16 @@ func (inode *Inode) lockExtentDirect(lockStart, lockEnd uint64, cached **ExtentS
 		}
 		fsInfo.k.CondResched()
 	}
+}
+
+// rangeHasPage reports whether a page of a locked range is in memory.
+//
+//kernel:none btrfs_page_exists_in_range of 3.16, a call of filemap_range_has_page today
+func (inode *Inode) rangeHasPage(start, end uint64, cached *ExtentState) bool {
+	if inode.root.fsInfo.reverted(revertDioLooksForPages) {
+		return inode.rangeHasPageBeforeDioLooksForPages(start, end, cached)
+	}
+	return mm.FilemapRangeHasPage(inode.Mapping, int64(start), int64(end))
 }
 
 // getBlocksDirect says where start, and what follows it up to length, is read

@@ -117,6 +117,7 @@ func helperMapwrite(c *call) int {
 	if err != nil {
 		return c.fail("mmap: %s", errText(err))
 	}
+	defer m.Unmap()
 	fs, path = c.at(c.args[1])
 	dest, err := fs.Open(path, os.O_WRONLY, 0)
 	if err != nil {
@@ -125,9 +126,6 @@ func helperMapwrite(c *call) int {
 	defer dest.Close()
 	if done, err := dest.PwriteMap(m, 0, n, 0); done != n {
 		return c.fail("write: %d, %s", done, errText(err))
-	}
-	if err := m.Unmap(); err != nil {
-		return c.fail("munmap: %s", errText(err))
 	}
 	return 0
 }
