@@ -26,8 +26,19 @@ func (w *watch) Watch(q *WaitQueue) {
 	}
 }
 
-// tell reports an access of the running task.
+// tell reports an access of the running task. The scheduler evaluates conditions
+// in a goroutine of its own, between the tasks; what it reads there is ordered by
+// the baton, of which the race detector is not told.
+//
+//go:norace
 func (w *watch) tell(kind OpKind) {
+	if w.q != nil {
+		w.touch(kind)
+	}
+}
+
+//go:norace
+func (w *watch) touch(kind OpKind) {
 	k := w.q.class.k
 	if m := k.mode(); m == ModeRun && kind != OpRead || m == ModePeek && k.det.isReading() {
 		k.sched.Touch(w.q.op(kind))
@@ -42,33 +53,25 @@ type WatchedInt32 struct {
 
 // Load returns the value.
 func (x *WatchedInt32) Load() int32 {
-	if x.q != nil {
-		x.tell(OpRead)
-	}
+	x.tell(OpRead)
 	return x.v.Load()
 }
 
 // Store changes the value.
 func (x *WatchedInt32) Store(v int32) {
-	if x.q != nil {
-		x.tell(OpWrite)
-	}
+	x.tell(OpWrite)
 	x.v.Store(v)
 }
 
 // Add adds to the value and returns the new one.
 func (x *WatchedInt32) Add(d int32) int32 {
-	if x.q != nil {
-		x.tell(OpAdd)
-	}
+	x.tell(OpAdd)
 	return x.v.Add(d)
 }
 
 // CompareAndSwap changes the value if it is old.
 func (x *WatchedInt32) CompareAndSwap(old, v int32) bool {
-	if x.q != nil {
-		x.tell(OpWrite)
-	}
+	x.tell(OpWrite)
 	return x.v.CompareAndSwap(old, v)
 }
 
@@ -80,25 +83,19 @@ type WatchedInt64 struct {
 
 // Load returns the value.
 func (x *WatchedInt64) Load() int64 {
-	if x.q != nil {
-		x.tell(OpRead)
-	}
+	x.tell(OpRead)
 	return x.v.Load()
 }
 
 // Store changes the value.
 func (x *WatchedInt64) Store(v int64) {
-	if x.q != nil {
-		x.tell(OpWrite)
-	}
+	x.tell(OpWrite)
 	x.v.Store(v)
 }
 
 // Add adds to the value and returns the new one.
 func (x *WatchedInt64) Add(d int64) int64 {
-	if x.q != nil {
-		x.tell(OpAdd)
-	}
+	x.tell(OpAdd)
 	return x.v.Add(d)
 }
 
@@ -110,33 +107,25 @@ type WatchedUint32 struct {
 
 // Load returns the value.
 func (x *WatchedUint32) Load() uint32 {
-	if x.q != nil {
-		x.tell(OpRead)
-	}
+	x.tell(OpRead)
 	return x.v.Load()
 }
 
 // Store changes the value.
 func (x *WatchedUint32) Store(v uint32) {
-	if x.q != nil {
-		x.tell(OpWrite)
-	}
+	x.tell(OpWrite)
 	x.v.Store(v)
 }
 
 // Or sets bits and returns the old value.
 func (x *WatchedUint32) Or(v uint32) uint32 {
-	if x.q != nil {
-		x.tell(OpWrite)
-	}
+	x.tell(OpWrite)
 	return x.v.Or(v)
 }
 
 // And clears bits and returns the old value.
 func (x *WatchedUint32) And(v uint32) uint32 {
-	if x.q != nil {
-		x.tell(OpWrite)
-	}
+	x.tell(OpWrite)
 	return x.v.And(v)
 }
 
@@ -148,32 +137,24 @@ type WatchedBool struct {
 
 // Load returns the value.
 func (x *WatchedBool) Load() bool {
-	if x.q != nil {
-		x.tell(OpRead)
-	}
+	x.tell(OpRead)
 	return x.v.Load()
 }
 
 // Store changes the value.
 func (x *WatchedBool) Store(v bool) {
-	if x.q != nil {
-		x.tell(OpWrite)
-	}
+	x.tell(OpWrite)
 	x.v.Store(v)
 }
 
 // Swap changes the value and returns the old one.
 func (x *WatchedBool) Swap(v bool) bool {
-	if x.q != nil {
-		x.tell(OpWrite)
-	}
+	x.tell(OpWrite)
 	return x.v.Swap(v)
 }
 
 // CompareAndSwap changes the value if it is old.
 func (x *WatchedBool) CompareAndSwap(old, v bool) bool {
-	if x.q != nil {
-		x.tell(OpWrite)
-	}
+	x.tell(OpWrite)
 	return x.v.CompareAndSwap(old, v)
 }
