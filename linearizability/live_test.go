@@ -91,6 +91,14 @@ type broken struct {
 	vfs.FileOperations
 	write func(vfs.FileOperations, *vfs.Kiocb, *mm.IovIter) (int, error)
 	read  func(vfs.FileOperations, *vfs.Kiocb, *mm.IovIter) (int, error)
+	late  *sync.WaitGroup // writes that still run; a file is not closed before
+}
+
+func (b *broken) Release(inode *vfs.Inode, file *vfs.File) error {
+	if b.late != nil {
+		b.late.Wait()
+	}
+	return b.FileOperations.Release(inode, file)
 }
 
 func (b *broken) WriteIter(iocb *vfs.Kiocb, iter *mm.IovIter) (int, error) {
@@ -173,12 +181,15 @@ func TestLiveBroken(t *testing.T) {
 			}}
 		}},
 		{"write that returns early", []string{"cell", "size"}, func() broken {
-			return broken{write: func(b vfs.FileOperations, iocb *vfs.Kiocb, iter *mm.IovIter) (int, error) {
+			late := new(sync.WaitGroup)
+			return broken{late: late, write: func(b vfs.FileOperations, iocb *vfs.Kiocb, iter *mm.IovIter) (int, error) {
 				if iocb.Flags&vfs.IOCB_APPEND != 0 || !sometimes() {
 					return b.WriteIter(iocb, iter)
 				}
 				file, pos, p := iocb.File, iocb.Pos, drain(iter)
+				late.Add(1)
 				file.Inode.Sb.V.K.Go("late", func(*kernel.Task) {
+					defer late.Done()
 					for range 50 {
 						runtime.Gosched()
 					}
