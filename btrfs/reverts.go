@@ -3,6 +3,7 @@
 package btrfs
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 )
@@ -91,10 +92,19 @@ func parseReverts(value string) (set reverts, err error) {
 			}
 		}
 		if set[r.index] == 0 {
-			return set, fmt.Errorf("revert %s has no variant '%s', only %s", slug, variant, strings.Join(r.Variants, ", "))
+			return set, fmt.Errorf("revert %s has no variant '%s', only %s", slug, variant, cmp.Or(strings.Join(r.Variants, ", "), "itself"))
 		}
 	}
 	return set, nil
+}
+
+// CheckReverts says what is wrong with a value of btrfs.revert, before a machine is
+// made with it.
+//
+//kernel:none see Revert
+func CheckReverts(value string) error {
+	_, err := parseReverts(value)
+	return err
 }
 
 // reverted reports whether the commit is taken back.

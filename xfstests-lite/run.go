@@ -182,7 +182,7 @@ func (r *caseRun) run() error {
 	}
 	flags, _, data := MountFlags([]string{strings.TrimPrefix(strings.TrimSpace(r.o.MountOptions), "-o ")})
 	if err := r.m.Mount(r.m.root, TestDev, TestDir, r.m.Kind.Name, flags, data); err != nil {
-		return setupError{fmt.Errorf("mounting the test device: %w", err)}
+		return setupError{MountError(r.m.K, r.m.Kind.Name, TestDev, err)}
 	}
 	// A script that is told to end does so between two commands. A system call that goes on for long has to be told, too.
 	told := make(chan struct{})

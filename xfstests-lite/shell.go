@@ -106,15 +106,18 @@ func openText(err error) string {
 	return errText(err)
 }
 
-// MountError words why an image cannot be mounted, with what the file system has printed about it.
+// MountError words why an image cannot be mounted, with the first error that the file system has printed about it: those
+// behind it follow from it, down to "open_ctree failed", which says nothing.
 func MountError(k *kernel.Kernel, fstype, image string, err error) error {
 	why := errText(err)
 	if err == unix.EINVAL {
 		why = "no " + fstype + " file system, or a bad mount option"
 	}
-	log := k.Dmesg()
-	if len(log) > 0 {
-		return fmt.Errorf("%s: cannot be mounted: %s (%s)", image, why, log[len(log)-1])
+	for _, line := range k.Dmesg() {
+		if strings.Contains(line, "BTRFS error") && !strings.Contains(line, "open_ctree failed") {
+			why += " (" + line + ")"
+			break
+		}
 	}
 	return fmt.Errorf("%s: cannot be mounted: %s", image, why)
 }

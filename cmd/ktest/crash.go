@@ -40,7 +40,8 @@ func runCrash(ctx context.Context, c *command, args []string) error {
 	kernel := f.Int("kernel", 0, "let btrfs check and the kernel judge up to `N` images too (needs root)")
 	exhaustive := f.Int("exhaustive", 10, "all subsets of up to `N` writes")
 	every := f.Bool("no-pruning", false, "mount every state, also those that look alike to recovery")
-	revert := f.String("revert", "", "take back the historical commits `SLUG[=VARIANT],...`")
+	var revert string
+	revertFlag(f, &revert, "")
 	mountOpts := f.String("o", "", "mount `OPTIONS` of the cases")
 	out := f.String("out", "", "save the image of each finding in `DIR`")
 	workers := f.Int("j", runtime.GOMAXPROCS(0), "workloads of --seq at a `TIME`")
@@ -68,7 +69,7 @@ func runCrash(ctx context.Context, c *command, args []string) error {
 		return usagef("--since goes with --log")
 	}
 	r := &crashRun{out: *out, json: *asJSON, begin: time.Now(), kernelLeft: *kernel}
-	r.options = crash.Options{Exhaustive: *exhaustive, NoPruning: *every, Params: map[string]string{"btrfs.revert": *revert}}
+	r.options = crash.Options{Exhaustive: *exhaustive, NoPruning: *every, Params: map[string]string{"btrfs.revert": revert}}
 	if *kernel > 0 {
 		if missing := crash.KernelMissing(); missing != "" {
 			return fmt.Errorf("--kernel needs %s", missing)

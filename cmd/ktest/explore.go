@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,12 +43,17 @@ type exploreFlags struct {
 
 func (x *exploreFlags) define(f *flag.FlagSet) {
 	f.StringVar(&x.group, "g", "", "the cases of `GROUP`")
-	f.StringVar(&x.o.Strategy, "strategy", "", "`NAME` of the strategy: "+strings.Join(explore.Strategies, ", ")+" (default pos; --matrix: mix)")
+	f.Func("strategy", "`NAME` of the strategy: "+strings.Join(explore.Strategies, ", ")+" (default pos; --matrix: mix)", func(name string) error {
+		if x.o.Strategy = name; !slices.Contains(explore.Strategies, name) {
+			return errors.New("there is no such strategy")
+		}
+		return nil
+	})
 	f.Int64Var(&x.o.Schedules, "schedules", 0, "at most `N` schedules a case (default 2000; dfs and dpor: until all are tried)")
 	f.IntVar(&x.o.Preemptions, "preemptions", 2, "dfs: at most `K` preemptions")
 	f.IntVar(&x.o.Depth, "depth", 3, "pct and mix: `D` ordering constraints")
 	f.Uint64Var(&x.o.Seed, "seed", 1, "`SEED` of the samplers")
-	f.StringVar(&x.revert, "revert", "", "take back the historical commits `SLUG[=VARIANT],...`; without cases: those that must catch them")
+	revertFlag(f, &x.revert, "; without cases: those that must catch them")
 	f.StringVar(&x.replay, "replay", "", "run one schedule again: a `TOKEN`, or a file that explore has written")
 	f.IntVar(&x.o.Workers, "j", 1, "`N` workers")
 	f.StringVar(&x.shard, "shard", "", "only part `I/N` of the schedules, I from 0")

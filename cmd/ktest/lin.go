@@ -34,7 +34,8 @@ func runLin(ctx context.Context, c *command, args []string) error {
 	schedules := f.Int("schedules", 100, "run each CASE under so many `SCHEDULES`")
 	seed := f.Uint64("seed", 1, "`SEED` of the first schedule, or of the clients")
 	mountOpts := f.String("o", "", "mount `OPTIONS`")
-	revert := f.String("revert", "", "take back the historical commits `SLUG[=VARIANT],...`")
+	var revert string
+	revertFlag(f, &revert, "")
 	out := f.String("out", "", "write each violation into `DIR`: as page, as text, as a case")
 	asJSON := f.Bool("json", false, "print JSON lines")
 	names, err := c.parse(f, args)
@@ -45,7 +46,7 @@ func runLin(ctx context.Context, c *command, args []string) error {
 		return usagef("--live and cases exclude each other")
 	}
 	l := &linRun{what: "lin", out: *out, json: *asJSON, begin: time.Now()}
-	params := map[string]string{"btrfs.revert": *revert}
+	params := map[string]string{"btrfs.revert": revert}
 	if len(names) > 0 || *group != "" {
 		cases, err := selectCases(xfstests.Builtin(), *group, names)
 		if err != nil {

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"kbtrfs/btrfs"
 )
 
 // A command is one subcommand. run gets the arguments behind its name; what it returns decides the exit
@@ -63,6 +65,14 @@ func (c *command) parseFirst(f *flag.FlagSet, args []string) ([]string, error) {
 		return nil, c.flagError(f, err)
 	}
 	return f.Args(), nil
+}
+
+// revertFlag is the option of all commands that run our btrfs; more ends its text.
+func revertFlag(f *flag.FlagSet, reverts *string, more string) {
+	f.Func("revert", "take back the historical commits `SLUG[=VARIANT],...`"+more, func(value string) error {
+		*reverts = value
+		return btrfs.CheckReverts(value)
+	})
 }
 
 // flagError is what a wrong option or -h leads to.

@@ -109,6 +109,13 @@ func TestBadInput(t *testing.T) {
 		{[]string{"sh"}, 2, "IMAGE"}, {[]string{"sh", good, "-c"}, 2, "COMMANDS"}, {[]string{"sh", "--bogus", good}, 2, "bogus"}, {[]string{"sh", good, at("noscript")}, 1, "noscript"}, {[]string{"sh", good, at("script")}, 2, "script"},
 		{[]string{"sh", "-o", "bogus", good, "-c", "true"}, 1, "bogus"},
 	}
+	for _, sub := range []string{"run", "explore", "crash", "lin", "mount"} {
+		cases = append(cases, bad{[]string{sub, "--revert", "sone-fix"}, 2, "'sone-fix'"}, bad{[]string{sub, "--bogus"}, 2, "bogus"})
+	}
+	cases = append(cases, bad{[]string{"explore", "--strategy", "guess", "race/001"}, 2, "guess"}, bad{[]string{"explore", "--replay", "guess", "race/001"}, 2, "guess"},
+		bad{[]string{"explore", "--shard", "5/2", "race/001"}, 2, "5/2"}, bad{[]string{"explore", "merge", at("nofile")}, 1, "nofile"}, bad{[]string{"crash", "--seq", "3"}, 2, "3"},
+		bad{[]string{"crash", "--log", at("nofile"), good}, 1, "nofile"}, bad{[]string{"lin", "--mix", at("nofile")}, 2, "nofile"}, bad{[]string{"mount", at("nofile"), at("dir")}, 1, "nofile"},
+		bad{[]string{"mount", "-o", "bogus", good, at("dir")}, 1, "bogus"}, bad{[]string{"mount", at("cut.img"), at("dir")}, 1, "errs: wr 0, rd 1"})
 	for _, sub := range []string{"check", "dump-tree", "sh"} {
 		with := func(image string) []string {
 			if sub == "sh" {

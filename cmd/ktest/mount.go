@@ -38,7 +38,8 @@ func runMount(ctx context.Context, c *command, args []string) (err error) {
 	cache := f.String("cache", "", "let the page cache grow to `SIZE` (default 256m)")
 	logFile := f.String("log", "", "keep a log of all writes in `FILE`, in the format of dm-log-writes")
 	patience := f.Duration("timeout", 2*time.Minute, "give the mount up when its device has not answered for `TIME`: all programs get errors")
-	revert := f.String("revert", "", "take back the historical commits `SLUG[=VARIANT],...`")
+	var revert string
+	revertFlag(f, &revert, "")
 	operands, err := c.parse(f, args)
 	if err != nil {
 		return err
@@ -65,7 +66,7 @@ func runMount(ctx context.Context, c *command, args []string) (err error) {
 
 	var log console
 	log.on.Store(*dmesg)
-	k := kernel.New(kernel.Options{Console: &log, Params: map[string]string{"btrfs.revert": *revert}})
+	k := kernel.New(kernel.Options{Console: &log, Params: map[string]string{"btrfs.revert": revert}})
 	dev, err := openFree(k, source, blockdev.LoopOptions{ReadOnly: flags&unix.MS_RDONLY != 0, Exclusive: true}, behind != nil)
 	if err != nil {
 		return err

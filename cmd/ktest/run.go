@@ -28,7 +28,8 @@ func runRun(ctx context.Context, c *command, args []string) error {
 	det := f.Bool("deterministic", false, "under the deterministic scheduler, devices in memory; prints each case's trace hash")
 	seed := f.Uint64("seed", 1, "`SEED` of the deterministic run")
 	mountOpts := f.String("o", "", "mount `OPTIONS` of the cases")
-	revert := f.String("revert", "", "take back the historical commits `SLUG[=VARIANT],...`")
+	var revert string
+	revertFlag(f, &revert, "")
 	timeout := f.Duration("timeout", 5*time.Minute, "give up a case after `DURATION`")
 	names, err := c.parse(f, args)
 	if err != nil {
@@ -45,7 +46,7 @@ func runRun(ctx context.Context, c *command, args []string) error {
 	if err != nil {
 		return usageError{err}
 	}
-	if *kernel && *revert != "" {
+	if *kernel && revert != "" {
 		return usagef("--kernel and --revert exclude each other")
 	}
 	if *kernel && *det {
@@ -70,7 +71,7 @@ func runRun(ctx context.Context, c *command, args []string) error {
 			res, err = xfstests.RunKernel(ctx, tree, one, xfstests.KernelOptions{Timeout: *timeout, MountOptions: options})
 		} else {
 			res, err = xfstests.Run(ctx, tree, one, xfstests.RunOptions{Kind: xfstests.Btrfs, Deterministic: *det, Seed: *seed, Timeout: *timeout,
-				MountOptions: options, Cache: cache, External: xfstests.HasBtrfsCheck(), Params: map[string]string{"btrfs.revert": *revert}})
+				MountOptions: options, Cache: cache, External: xfstests.HasBtrfsCheck(), Params: map[string]string{"btrfs.revert": revert}})
 		}
 		if err != nil {
 			p.end()
