@@ -22,9 +22,8 @@ import (
 // put items into the fs tree by themselves.
 type allocFs struct {
 	*FsInfo
-	t     testing.TB
-	root  *Root
-	items int
+	t    testing.TB
+	root *Root
 
 	// A file whose extents the test makes and frees.
 	fileMade bool

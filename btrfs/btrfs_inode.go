@@ -42,8 +42,6 @@ type Inode struct {
 	flags        kernel.AtomicUint64 // on-disk BTRFS_INODE_*; written under IMutex
 	generation   uint64
 	lastTrans    uint64
-	lastSubTrans uint64
-	sequence     uint64 // NFS change attribute
 	indexCnt     uint64 // next dir index of a directory; guarded by IMutex
 	dirIndex     uint64 // index of the link this inode was created by
 	refRootID    uint64 // of a directory that stands for a subvolume: its id

@@ -112,8 +112,6 @@ type Root struct {
 	nrOrderedExtents  int
 	orderedRoot       kernel.Entry[Root] // fsInfo.orderedRoots
 
-	orphanCleanupDone bool // guarded by objectidMutex
-
 	transEntry  kernel.Entry[Root] // fsInfo.transRoots; guarded by transLock
 	usedWritten uint64             // BytesUsed in the item that a commit wrote; only the committer
 }

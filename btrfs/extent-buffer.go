@@ -667,11 +667,6 @@ func (fsInfo *FsInfo) endOneMetaWrite(eb *ExtentBuffer, parity uint64, err error
 	}
 }
 
-// waitOnWriteback sleeps until eb is not being written.
-//
-//kernel:fs/btrfs/extent_io.h wait_on_extent_buffer_writeback
-func (eb *ExtentBuffer) waitOnWriteback() { eb.bflags.WaitOnBit(EXTENT_BUFFER_WRITEBACK) }
-
 // collectDirty references the oldest dirty buffers of a list, as many as ebs
 // has room for.
 //

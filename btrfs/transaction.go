@@ -1162,28 +1162,6 @@ func (trans *TransHandle) updateSuperRoots() {
 	fsInfo.superLock.Unlock()
 }
 
-// transactionInCommit: somebody commits the running transaction.
-//
-//kernel:fs/btrfs/transaction.c btrfs_transaction_in_commit @v3.12
-func (fsInfo *FsInfo) transactionInCommit() bool {
-	fsInfo.transLock.Lock()
-	trans := fsInfo.runningTransaction
-	in := trans != nil && trans.state.Load() >= TRANS_STATE_COMMIT_START
-	fsInfo.transLock.Unlock()
-	return in
-}
-
-// transactionBlockedNow: those who start anew have to wait.
-//
-//kernel:fs/btrfs/transaction.c btrfs_transaction_blocked @v3.12
-func (fsInfo *FsInfo) transactionBlockedNow() bool {
-	fsInfo.transLock.Lock()
-	trans := fsInfo.runningTransaction
-	blocked := trans != nil && trans.isBlocked()
-	fsInfo.transLock.Unlock()
-	return blocked
-}
-
 // runningTransidForWriteback is the transaction whose blocks may be written
 // early: not one that is being committed.
 //

@@ -76,14 +76,7 @@ func (bctl *BalanceControl) argsFor(chunkType uint64) (args *BalanceArgs, wanted
 	return &bctl.Meta, bctl.Flags&BTRFS_BALANCE_METADATA != 0
 }
 
-// extendedToChunk: "single" has no bit on disk, but one in arguments.
-//
-//kernel:none mirrors extended_to_chunk
-func extendedToChunk(flags uint64) uint64 {
-	return flags & disk.BTRFS_BLOCK_GROUP_PROFILE_MASK &^ disk.BTRFS_AVAIL_ALLOC_BIT_SINGLE
-}
-
-// chunkToExtended is the way back.
+// chunkToExtended: "single" has no bit on disk, but one in arguments.
 //
 //kernel:none mirrors chunk_to_extended
 func chunkToExtended(flags uint64) uint64 {

@@ -7,8 +7,8 @@ package kernel
 // and MightSleep the spin locks. The real world keeps none: its locks do not
 // know who takes them.
 //
-// Only the running task gets here, so nothing is locked; the functions are
-// go:norace because the hand-off between tasks is hidden from the detector.
+// Only the running task gets here, so nothing is locked; the race detector does
+// not look at the functions, because the hand-off between tasks is hidden from it.
 
 // Kinds of hold.
 const (

@@ -217,7 +217,6 @@ type Kiocb struct {
 	Flags int
 
 	iter mm.IovIter
-	seg  [1][]byte
 }
 
 // Dirent is one directory entry as getdents reports it.

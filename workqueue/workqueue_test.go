@@ -101,8 +101,8 @@ func TestOrdered(t *testing.T) {
 		w.Start()
 		type item struct {
 			Work
-			n                  int
-			ran, ordered, free kernel.AtomicBool
+			n            int
+			ran, ordered kernel.AtomicBool
 		}
 		var next, inside, freed kernel.AtomicInt32
 		all := make([]item, items)

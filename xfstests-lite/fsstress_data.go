@@ -169,8 +169,8 @@ func (p *stressProc) truncate() (string, error) {
 // allocates is fallocate with a mode and, half of the time, some of the optional flags.
 func allocates(mode, optional uint32) func(p *stressProc) (string, error) {
 	return func(p *stressProc) (string, error) {
-		return p.ranged(unix.O_RDWR, false, func(h Handle, off, length int64) error {
-			length = p.rnd.Int64N(stressBeyond) + 1
+		return p.ranged(unix.O_RDWR, false, func(h Handle, off, _ int64) error {
+			length := p.rnd.Int64N(stressBeyond) + 1
 			if mode&(unix.FALLOC_FL_COLLAPSE_RANGE|unix.FALLOC_FL_INSERT_RANGE) != 0 {
 				off, length = off&^4095, (length+4095)&^4095
 			}

@@ -124,15 +124,8 @@ func CsumTreeBlockType(typ uint16, b []byte) {
 	copy(b, sum[:])
 }
 
-// VerifyTreeBlock compares a tree block with its checksum.
-//
-//kernel:none mirrors the csum comparison of btrfs_validate_extent_buffer
-func VerifyTreeBlock(b []byte) bool {
-	return le.Uint32(b) == Crc32c(b[BTRFS_CSUM_SIZE:])
-}
-
-// VerifyTreeBlockType is [VerifyTreeBlock] for any type; blocks of types that
-// are not supported never match.
+// VerifyTreeBlockType compares a tree block with its checksum; blocks of types
+// that are not supported never match.
 //
 //kernel:none mirrors the csum comparison of btrfs_validate_extent_buffer
 func VerifyTreeBlockType(typ uint16, b []byte) bool {

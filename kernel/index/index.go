@@ -57,10 +57,6 @@ var tables = sync.OnceValue(func() map[string]map[Symbol]int {
 	return all
 })
 
-// Symbols returns the definitions of one version with their lines. The caller
-// must not change the map.
-func Symbols(version string) map[Symbol]int { return tables()[version] }
-
 // Find looks a definition up. An empty version means any, newest first; it
 // returns the version and line where the definition stands.
 func Find(version string, s Symbol) (in string, line int, ok bool) {

@@ -176,15 +176,8 @@ func FilemapRangeHasPage(mapping *AddressSpace, first, last int64) bool {
 	return n > 0
 }
 
-// FindGetPagesTag is FindGetPages for tagged pages; *index moves behind the
-// last one found.
-//
-//kernel:mm/filemap.c find_get_pages_tag @v3.12
-func FindGetPagesTag(mapping *AddressSpace, index *uint64, tag kernel.XAMark, buf []*Page) int {
-	return findPages(mapping, index, ^uint64(0), tag, buf)
-}
-
-// FindGetPagesRangeTag is FindGetPagesTag up to index end.
+// FindGetPagesRangeTag is FindGetPages for tagged pages up to index end; *index
+// moves behind the last one found.
 //
 //kernel:mm/filemap.c filemap_get_folios_tag
 func FindGetPagesRangeTag(mapping *AddressSpace, index *uint64, end uint64, tag kernel.XAMark, buf []*Page) int {
@@ -278,11 +271,6 @@ func TryToReleasePage(page *Page) bool {
 	}
 	return mapping.AOps.Releasepage(page)
 }
-
-// WaitOnPageLocked sleeps until the page is unlocked.
-//
-//kernel:include/linux/pagemap.h wait_on_page_locked
-func WaitOnPageLocked(page *Page) { page.WaitOnLocked() }
 
 // ReadMappingPage returns the page at index, referenced and uptodate, reading
 // it if it must.

@@ -33,9 +33,6 @@ func init() {
 	}
 }
 
-// IsBuiltin tells whether the shell itself runs a command.
-func IsBuiltin(name string) bool { return builtins[name] != nil }
-
 func builtinTrue(*Shell, []string) int { return 0 }
 
 func builtinSource(sh *Shell, args []string) int {
