@@ -28,8 +28,10 @@ import (
 // its beginning anyway. All such i count, not only the last one, which may cost
 // too much; and so do unlocks, before which the other task would run into the
 // lock and give the thread to a third for nothing (dfs_race.go). What a wait
-// condition reads is part of the step that waits, and what a task reads before
-// it falls asleep part of the step before that.
+// condition reads is part of the step that waits; what a task reads before it
+// falls asleep, and that it sleeps on something from then on, is part of the step
+// before that: else it would seem that a wake-up commutes with a look at the
+// condition that comes to nothing.
 //
 // A place whose past has the same partial order as another's, with the same
 // task running and no more left to spend, leads to nothing new, and the run
@@ -40,10 +42,8 @@ import (
 //
 // What is left out nevertheless: the order of accesses to plain memory and to
 // atomics that are not watched ones (kernel.WatchedInt32), as long as no
-// primitive's order depends on it; and some of the orders in which a waiter that
-// has been let through falls asleep again because its gate was closed before it
-// was picked. A program that goes wrong is only searched up to its first
-// failure: its other orders are not all tried.
+// primitive's order depends on it. A program that goes wrong is only searched up
+// to its first failure: its other orders are not all tried.
 //
 // INVARIANTS: a place is in seen only if the runs through it have been made, or
 // it is in the stack of the current run; the footprint of a place is complete

@@ -46,7 +46,7 @@ type step struct {
 const (
 	whole = iota
 	part  // what the step before does as well
-	look  // what a task has read, some time after its last step, before it fell asleep
+	look  // what a task has read, some time after its last step, before it fell asleep, and what on
 	ahead // what a task that sleeps at the end of the run was about to do
 )
 

