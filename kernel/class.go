@@ -2,6 +2,11 @@
 
 package kernel
 
+import (
+	"sync"
+	"unsafe"
+)
+
 // LockClass is what all locks of one kind have in common: the name that
 // reports print, the node in the lock order graph, and the machine. It is the
 // one pointer that a lock keeps, set where the kernel calls mutex_init and its
@@ -36,18 +41,43 @@ func (c *LockClass) Name() string { return c.name }
 // Kernel returns the machine the class belongs to.
 func (c *LockClass) Kernel() *Kernel { return c.k }
 
+// classTable holds the lock classes of a machine by name.
+//
+// INVARIANT: recent has what was looked up last under each slot, with the name
+// as the caller wrote it: the same bytes at the same place are the same name, so
+// a constant that is looked up again needs neither hashing nor comparing.
+type classTable struct {
+	mu     sync.Mutex
+	byName map[string]*LockClass
+	list   []*LockClass
+	recent [256]classSlot
+}
+
+type classSlot struct {
+	name  string
+	class *LockClass
+}
+
 // Class returns the machine's lock class of that name. Keep the pointer: the
 // look-up takes a lock.
 func (k *Kernel) Class(name string) *LockClass {
-	k.classMu.Lock()
-	defer k.classMu.Unlock()
-	c := k.classes[name]
+	t := k.classes
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	at := unsafe.StringData(name)
+	slot := &t.recent[uint32(uintptr(unsafe.Pointer(at)))*0x9e3779b1>>24]
+	if slot.class != nil && unsafe.StringData(slot.name) == at && len(slot.name) == len(name) {
+		return slot.class
+	}
+	c := t.byName[name]
 	if c == nil {
 		c = &LockClass{name: name, k: k, id: -1}
 		if k.lockdep != nil {
 			c.id = k.lockdep.intern(name)
 		}
-		k.classes[name] = c
+		t.byName[name] = c
+		t.list = append(t.list, c)
 	}
+	*slot = classSlot{name, c}
 	return c
 }

@@ -168,7 +168,7 @@ func (k *Kernel) LockdepAcquire(c *LockClass) {
 	if k.sched == nil || k.mode() != ModeRun {
 		return
 	}
-	t := k.sched.Current()
+	t := k.Current()
 	op := Op{Kind: OpLock, Bit: NoBit, Class: c}
 	k.checkOrder(t, op, 0)
 	k.held(t, op, 0, holdLoose)
@@ -179,7 +179,7 @@ func (k *Kernel) LockdepRelease(c *LockClass) {
 	if k.sched == nil || k.mode() != ModeRun {
 		return
 	}
-	k.released(k.sched.Current(), Op{Kind: OpUnlock, Bit: NoBit, Class: c})
+	k.released(k.Current(), Op{Kind: OpUnlock, Bit: NoBit, Class: c})
 }
 
 // dying reports whether the machine's tasks are being unwound.

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"strconv"
-	"sync"
 	"sync/atomic"
 )
 
@@ -38,8 +37,7 @@ type Kernel struct {
 	nextTask atomic.Int64
 	params   map[string]string
 
-	classMu sync.Mutex
-	classes map[string]*LockClass
+	classes *classTable
 	lockdep *Lockdep
 
 	log        logRing
@@ -70,7 +68,7 @@ func New(o Options) *Kernel {
 		k.lot = newLot()
 	}
 	if k.classes == nil {
-		k.classes = make(map[string]*LockClass, 32)
+		k.classes = &classTable{byName: make(map[string]*LockClass, 32)}
 	}
 	k.taskClass = k.Class("task wake-up")
 	k.endClass = k.Class("task end")
@@ -101,11 +99,13 @@ func (k *Kernel) Param(name string) string { return k.params[name] }
 
 // Current returns the running task of a deterministic machine, nil in the real
 // world and outside Run.
+//
+//go:norace
 func (k *Kernel) Current() *Task {
 	if k.sched == nil {
 		return nil
 	}
-	return k.sched.Current()
+	return k.det.current
 }
 
 // Rand returns the next random number of the machine (splitmix64).
@@ -172,7 +172,7 @@ func (k *Kernel) MightSleep() {
 		return
 	}
 	op := Op{Kind: OpSleep, Bit: NoBit}
-	if t := k.sched.Current(); t != nil && k.mode() == ModeRun {
+	if t := k.Current(); t != nil && k.mode() == ModeRun {
 		t.mightSleep(op)
 	}
 }

@@ -74,8 +74,6 @@ type Scheduler interface {
 	Run(main *Task) error
 	// Spawn makes a new task runnable.
 	Spawn(t *Task)
-	// Current is the running task, nil outside Run.
-	Current() *Task
 	// Point lets others go first; op is done when it returns.
 	Point(op Op)
 	// Touch says that the step under way does op, too. It is no scheduling
@@ -162,10 +160,15 @@ func (w *World) InheritClasses(old *Kernel) {
 	}
 	w.k.classes = old.classes
 	old.classes = nil
-	for _, c := range w.k.classes {
+	for _, c := range w.k.classes.list {
 		c.k = w.k
 	}
 }
+
+// SetCurrent says which task runs, nil for none.
+//
+//go:norace
+func (w *World) SetCurrent(t *Task) { w.k.det.current = t }
 
 // Objects is how many locks, wait queues and flag words have been made.
 //
@@ -270,6 +273,7 @@ func (w *World) endPeek(old Mode, v, busy *bool, oops **Oops) {
 // detState is what a deterministic machine has beside the scheduler.
 type detState struct {
 	mode    Mode
+	current *Task
 	nextObj uint32
 	deadOps int
 	peeked  [8]*SpinMutex // taken by the condition that is being looked at
@@ -330,10 +334,18 @@ func (k *Kernel) newObj() uint32 {
 //
 //go:norace
 func (k *Kernel) enter(op Op) (t *Task, skip bool) {
+	if k.det.mode == ModeRun {
+		return k.det.current, false
+	}
+	return nil, k.enterOther(op)
+}
+
+// enterOther is enter where nothing is scheduled.
+//
+//go:norace
+func (k *Kernel) enterOther(op Op) (skip bool) {
 	d := k.det
 	switch d.mode {
-	case ModeRun:
-		return k.sched.Current(), false
 	case ModeDying:
 		// A task that is being unwound may pass here from deferred calls. If
 		// it comes again and again, somebody caught the panic: throw another.
@@ -341,16 +353,14 @@ func (k *Kernel) enter(op Op) (t *Task, skip bool) {
 			d.deadOps = 0
 			panic(killed{})
 		}
-		return nil, true
+		return true
 	case ModePeek:
-		switch op.Kind {
-		case OpRead:
-			if d.reading {
-				k.sched.Touch(op)
-			}
-			return nil, false
+		if op.Kind != OpRead {
+			panic("kernel: a wait condition may only read atomics and take spin locks, not " + op.String())
 		}
-		panic("kernel: a wait condition may only read atomics and take spin locks, not " + op.String())
+		if d.reading {
+			k.sched.Touch(op)
+		}
 	}
-	return nil, false
+	return false
 }

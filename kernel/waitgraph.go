@@ -40,7 +40,7 @@ func (k *Kernel) Self() *Waitee {
 	if k.sched == nil || k.mode() != ModeRun {
 		return nil
 	}
-	return &k.sched.Current().self
+	return &k.Current().self
 }
 
 // WaitEventFor is WaitEvent for those who can say whom they wait for. who is

@@ -13,7 +13,7 @@ func before(a, b *kernel.Alarm) bool {
 
 // Arm implements kernel.Scheduler.
 func (s *Scheduler) Arm(a *kernel.Alarm, deadline int64) {
-	if raceMode && s.Current() != nil {
+	if raceMode && s.k.Current() != nil {
 		s.call(func() { s.arm(a, deadline) })
 		return
 	}
@@ -31,7 +31,7 @@ func (s *Scheduler) arm(a *kernel.Alarm, deadline int64) {
 
 // Disarm implements kernel.Scheduler.
 func (s *Scheduler) Disarm(a *kernel.Alarm) bool {
-	if raceMode && s.Current() != nil {
+	if raceMode && s.k.Current() != nil {
 		s.call(func() {
 			s.ret = 0
 			if s.disarm(a) {

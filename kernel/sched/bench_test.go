@@ -77,3 +77,28 @@ func BenchmarkContendedMutexSchedules(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "schedules/s")
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(steps), "ns/step")
 }
+
+// BenchmarkUnexplored is a lock that is taken and given back where nothing is
+// explored: what most steps of a schedule of a file system cost.
+func BenchmarkUnexplored(b *testing.B) {
+	s := sched.NewWith(sched.Options{MaxSteps: 1 << 62})
+	k := kernel.New(kernel.Options{Scheduler: s})
+	s.Explore(false)
+	err := k.Run("main", func(*kernel.Task) {
+		var outer kernel.Mutex
+		outer.Init(k.Class("outer"))
+		var inner kernel.SpinMutex
+		inner.Init(k.Class("inner"))
+		outer.Lock()
+		b.ResetTimer()
+		for range b.N {
+			inner.Lock()
+			inner.Unlock()
+		}
+		b.StopTimer()
+		outer.Unlock()
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+}

@@ -230,16 +230,6 @@ func (s *Scheduler) Aborted() bool { return s.aborted }
 // Close ends the coroutines that Options.Keep kept.
 func (s *Scheduler) Close() { s.drain() }
 
-// Current implements kernel.Scheduler.
-//
-//go:norace
-func (s *Scheduler) Current() *kernel.Task {
-	if s.cur == nil {
-		return nil
-	}
-	return s.cur.t
-}
-
 // Now implements kernel.Scheduler.
 //
 //go:norace
@@ -366,7 +356,14 @@ func (s *Scheduler) result() error {
 }
 
 //go:norace
-func (s *Scheduler) setCur(t *Task) { s.cur = t }
+func (s *Scheduler) setCur(t *Task) {
+	s.cur = t
+	if t == nil {
+		s.w.SetCurrent(nil)
+	} else {
+		s.w.SetCurrent(t.t)
+	}
+}
 
 // finish unwinds the tasks that are left and switches the machine off.
 func (s *Scheduler) finish() {
