@@ -3,8 +3,8 @@
 package linearizability
 
 import (
-	"encoding/binary"
 	"fmt"
+	"hash/maphash"
 	"math"
 	"slices"
 	"strings"
@@ -91,7 +91,7 @@ type Names struct {
 }
 
 // Sum is a hash of all that the history says. Histories that say the same, the
-// order of calls' beginnings and ends included, have the same.
+// order of calls' beginnings and ends included, have the same in one process.
 func (h *History) Sum() uint64 {
 	d := digest(0)
 	d.num(uint64(h.Cell), uint64(h.Clients), uint64(len(h.Incomplete)))
@@ -132,19 +132,12 @@ func (d *digest) one(x uint64) {
 	*d = digest(h ^ h>>32)
 }
 
-func (d *digest) str(s string) { d.bytes([]byte(s)) }
+// seed is of the hash that processors have an instruction for.
+var seed = maphash.MakeSeed()
 
-func (d *digest) bytes(b []byte) {
-	d.one(uint64(len(b)))
-	for ; len(b) >= 8; b = b[8:] {
-		d.one(binary.LittleEndian.Uint64(b))
-	}
-	var tail uint64
-	for i, c := range b {
-		tail |= uint64(c) << (8 * i)
-	}
-	d.one(tail)
-}
+func (d *digest) str(s string) { d.one(maphash.String(seed, s)) }
+
+func (d *digest) bytes(b []byte) { d.one(maphash.Bytes(seed, b)) }
 
 // Err is the call's errno.
 func (c *Call) Err() unix.Errno { return unix.Errno(c.Errno) }
