@@ -13,13 +13,17 @@ import (
 // nrOpenMax bounds the descriptors of a process (RLIMIT_NOFILE).
 const nrOpenMax = 1 << 16
 
+// nrOpenDefault is how many descriptors a process has room for from the
+// beginning (NR_OPEN_DEFAULT).
+const nrOpenDefault = 64
+
 //kernel:none the static part of struct files_struct
 func (f *filesStruct) init(v *VFS) {
 	f.lock.Init(v.class.filesLock)
 	f.users.Set(1)
-	f.table.Store(&fdtable{fd: make([]kernel.AtomicPointer[File], 64)})
-	f.used = make([]uint64, 1)
-	f.cloexec = make([]uint64, 1)
+	f.fdtab.fd = f.fds[:]
+	f.table.Store(&f.fdtab)
+	f.used, f.cloexec = f.usedIn[:], f.closeIn[:]
 }
 
 // put drops a process's use of the table; the last one closes the files. It is

@@ -96,4 +96,10 @@ type filesStruct struct {
 	used    []uint64 // bitmap of descriptors taken or reserved; lock
 	cloexec []uint64 // bitmap; lock
 	nextFd  int      // no free descriptor below; lock
+
+	// What table, used and cloexec are until there are more descriptors.
+	fdtab   fdtable
+	fds     [nrOpenDefault]kernel.AtomicPointer[File]
+	usedIn  [nrOpenDefault / 64]uint64
+	closeIn [nrOpenDefault / 64]uint64
 }

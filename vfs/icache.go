@@ -218,8 +218,12 @@ func (inode *Inode) evict() {
 	inode.RemoveInodeHash()
 	inode.wait.WakeUp()
 	state := inode.state.Load()
-	sb.V.K.BUG_ON(state != I_FREEING|I_CLEAR, "%s: evict_inode left inode %d in state %#x", sb.ID, inode.Ino, state)
-	sb.V.K.WARN_ON(!inode.aliases.Empty(), "%s: inode %d is destroyed while names point at it", sb.ID, inode.Ino)
+	if state != I_FREEING|I_CLEAR { // arguments of BUG_ON are made even if it is none
+		sb.V.K.BUG_ON(true, "%s: evict_inode left inode %d in state %#x", sb.ID, inode.Ino, state)
+	}
+	if !inode.aliases.Empty() {
+		sb.V.K.WARN_ON(true, "%s: inode %d is destroyed while names point at it", sb.ID, inode.Ino)
+	}
 	inode.destroy()
 }
 
@@ -236,10 +240,12 @@ func (inode *Inode) destroy() {
 //kernel:fs/inode.c clear_inode
 func (inode *Inode) ClearInode() {
 	k := inode.Sb.V.K
-	n := inode.Data.NrPages()
-	k.BUG_ON(n != 0, "%s: inode %d cleared with %d pages", inode.Sb.ID, inode.Ino, n)
-	state := inode.state.Load()
-	k.BUG_ON(state&I_FREEING == 0 || state&I_CLEAR != 0, "%s: inode %d cleared in state %#x", inode.Sb.ID, inode.Ino, state)
+	if n := inode.Data.NrPages(); n != 0 {
+		k.BUG_ON(true, "%s: inode %d cleared with %d pages", inode.Sb.ID, inode.Ino, n)
+	}
+	if state := inode.state.Load(); state&I_FREEING == 0 || state&I_CLEAR != 0 {
+		k.BUG_ON(true, "%s: inode %d cleared in state %#x", inode.Sb.ID, inode.Ino, state)
+	}
 	inode.state.Store(I_FREEING | I_CLEAR)
 }
 

@@ -63,9 +63,9 @@ func (p *Process) Fork() *Process {
 	f, g := p.files, child.files
 	f.lock.Lock()
 	old := f.table.Load()
-	table := &fdtable{fd: make([]kernel.AtomicPointer[File], len(old.fd))}
-	g.used = make([]uint64, len(f.used))
-	g.cloexec = append([]uint64(nil), f.cloexec...)
+	g.expand(len(old.fd) - 1)
+	copy(g.cloexec, f.cloexec)
+	table := g.table.Load()
 	for fd := range old.fd {
 		if file := old.fd[fd].Load(); file != nil {
 			file.count.Add(1)
@@ -74,7 +74,6 @@ func (p *Process) Fork() *Process {
 		}
 	}
 	f.lock.Unlock()
-	g.table.Store(table)
 	if as := p.as.Load(); as != nil {
 		child.as.Store(as.Dup())
 	}
