@@ -27,14 +27,14 @@ type treeState struct {
 
 	superLock       kernel.SpinMutex // fields of superCopy that change outside of a commit
 	backupRootIndex int              // guarded by the commit
-	superBufs       [disk.BTRFS_SUPER_MIRROR_MAX][]byte
+	superBufs       [disk.BTRFS_SUPER_MIRROR_MAX]*superBuf
 	superPending    kernel.WatchedInt32 // super blocks being written
 	superErrors     kernel.AtomicInt32  // bit i: mirror i was not written
 	superWait       kernel.WaitQueue
 	devStats        [disk.BTRFS_DEV_STAT_VALUES_MAX]kernel.AtomicUint64
 
 	fsRootsLock kernel.SpinMutex
-	fsRoots     kernel.XArray[Root] // all roots that were read, by objectid; written under fsRootsLock
+	fsRoots     kernel.XArray[Root] // all roots that were read, by fsRootIndex; written under fsRootsLock
 
 	dataRelocRoot *Root // may be nil
 
@@ -501,7 +501,7 @@ func (fsInfo *FsInfo) getRootRef(objectid uint64, checkRef bool) (*Root, error) 
 	isDead := func(root *Root) bool {
 		return isFstree(root.Objectid()) && root.rootItem.Refs == 0
 	}
-	if root := fsInfo.fsRoots.Load(objectid); root != nil {
+	if root := fsInfo.fsRoots.Load(fsRootIndex(objectid)); root != nil {
 		if checkRef && isDead(root) {
 			return nil, unix.ENOENT
 		}
@@ -542,15 +542,27 @@ func (fsInfo *FsInfo) getRootRef(objectid uint64, checkRef bool) (*Root, error) 
 		root.state.Set(BTRFS_ROOT_SHAREABLE)
 	}
 	fsInfo.fsRootsLock.Lock()
-	if other := fsInfo.fsRoots.Load(root.Objectid()); other != nil {
+	if other := fsInfo.fsRoots.Load(fsRootIndex(root.Objectid())); other != nil {
 		fsInfo.fsRootsLock.Unlock()
 		root.freeExtentBuffers()
 		return other, nil
 	}
-	fsInfo.fsRoots.Store(root.Objectid(), root)
+	fsInfo.fsRoots.Store(fsRootIndex(root.Objectid()), root)
 	root.state.Set(BTRFS_ROOT_IN_RADIX)
 	fsInfo.fsRootsLock.Unlock()
 	return root, nil
+}
+
+// fsRootIndex is where fsRoots has a tree: at its objectid. Only the data
+// relocation tree, whose objectid is near the end of all numbers and would make
+// the array eleven levels deep, has the place of no tree.
+//
+//kernel:none the kernel's radix tree is as deep
+func fsRootIndex(objectid uint64) uint64 {
+	if objectid == disk.BTRFS_DATA_RELOC_TREE_OBJECTID {
+		return 0
+	}
+	return objectid
 }
 
 // dropFsRoot forgets a tree.
@@ -559,7 +571,7 @@ func (fsInfo *FsInfo) getRootRef(objectid uint64, checkRef bool) (*Root, error) 
 func (fsInfo *FsInfo) dropFsRoot(root *Root) {
 	fsInfo.fsRootsLock.Lock()
 	if root.state.TestAndClear(BTRFS_ROOT_IN_RADIX) {
-		fsInfo.fsRoots.Erase(root.Objectid())
+		fsInfo.fsRoots.Erase(fsRootIndex(root.Objectid()))
 	}
 	fsInfo.fsRootsLock.Unlock()
 	root.freeExtentBuffers()
@@ -836,7 +848,9 @@ func (fsInfo *FsInfo) openCtree() (err error) {
 	fsInfo.treeRoot = fsInfo.allocRoot(disk.BTRFS_ROOT_TREE_OBJECTID)
 	fsInfo.chunkRoot = fsInfo.allocRoot(disk.BTRFS_CHUNK_TREE_OBJECTID)
 
-	buf := make([]byte, disk.BTRFS_SUPER_INFO_SIZE)
+	first := superBufPool.Get()
+	defer superBufPool.Put(first)
+	buf := first[:]
 	if err := readDevSuper(k, fsInfo.dev, buf); err != nil {
 		return err
 	}
@@ -1212,14 +1226,22 @@ func (fsInfo *FsInfo) WriteAllSupers(commit bool) error {
 	return nil
 }
 
+// superBuf is a super block on its way; superBufPool outlives mounts.
+//
+//kernel:none the page cache of the block device
+type superBuf [disk.BTRFS_SUPER_INFO_SIZE]byte
+
+var superBufPool kernel.Pool[superBuf]
+
 // writeDevSuper starts the write of one super block.
 //
 //kernel:fs/btrfs/disk-io.c write_dev_supers
 func (fsInfo *FsInfo) writeDevSuper(super *disk.Super, i int, bytenr uint64) {
 	if fsInfo.superBufs[i] == nil {
-		fsInfo.superBufs[i] = make([]byte, disk.BTRFS_SUPER_INFO_SIZE)
+		fsInfo.superBufs[i] = superBufPool.Get()
+		clear(fsInfo.superBufs[i][:])
 	}
-	buf := fsInfo.superBufs[i]
+	buf := fsInfo.superBufs[i][:]
 	super.Bytenr = bytenr
 	super.Encode(buf)
 	disk.SuperSeal(buf, fsInfo.csumType)
@@ -1310,6 +1332,11 @@ func (fsInfo *FsInfo) CloseCtree() error {
 	fsInfo.freeRootPointers()
 	fsInfo.freeBlockGroups()
 	fsInfo.releaseAllExtentBuffers()
+	for _, buf := range fsInfo.superBufs {
+		if buf != nil {
+			superBufPool.Put(buf)
+		}
+	}
 	return err
 }
 
@@ -1345,14 +1372,21 @@ func (fsInfo *FsInfo) freeRootPointers() {
 			root.freeExtentBuffers()
 		}
 	}
-	for index := uint64(0); ; {
-		root := fsInfo.fsRoots.Find(&index, ^uint64(0), kernel.XA_PRESENT)
-		if root == nil {
-			return
+	for index := uint64(1); ; {
+		if fsInfo.fsRoots.Find(&index, ^uint64(0), kernel.XA_PRESENT) == nil {
+			break
 		}
-		root.freeExtentBuffers()
-		fsInfo.fsRootsLock.Lock()
-		fsInfo.fsRoots.Erase(index)
-		fsInfo.fsRootsLock.Unlock()
+		fsInfo.dropFsRootAt(index)
 	}
+	if fsInfo.fsRoots.Load(0) != nil {
+		fsInfo.dropFsRootAt(0)
+	}
+}
+
+//kernel:none half of free_fs_roots
+func (fsInfo *FsInfo) dropFsRootAt(index uint64) {
+	fsInfo.fsRoots.Load(index).freeExtentBuffers()
+	fsInfo.fsRootsLock.Lock()
+	fsInfo.fsRoots.Erase(index)
+	fsInfo.fsRootsLock.Unlock()
 }

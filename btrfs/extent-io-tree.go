@@ -85,11 +85,11 @@ const (
 	IO_TREE_SELFTEST
 )
 
-var ioTreeClass = [...]string{
-	IO_TREE_FS_PINNED_EXTENTS:   "pinned_extents",
-	IO_TREE_FS_EXCLUDED_EXTENTS: "excluded_extents",
-	IO_TREE_INODE_IO:            "io_tree",
-	IO_TREE_SELFTEST:            "selftest_io_tree",
+var ioTreeClass = [...]struct{ name, lock, wait string }{
+	IO_TREE_FS_PINNED_EXTENTS:   {"pinned_extents", "pinned_extents.lock", "pinned_extents extent lock"},
+	IO_TREE_FS_EXCLUDED_EXTENTS: {"excluded_extents", "excluded_extents.lock", "excluded_extents extent lock"},
+	IO_TREE_INODE_IO:            {"io_tree", "io_tree.lock", "io_tree extent lock"},
+	IO_TREE_SELFTEST:            {"selftest_io_tree", "selftest_io_tree.lock", "selftest_io_tree extent lock"},
 }
 
 // ExtentIOOps are told about DELALLOC states; all four are called with the
@@ -124,8 +124,8 @@ func (tree *ExtentIOTree) Init(k *kernel.Kernel, owner uint8, ops ExtentIOOps) {
 	tree.k = k
 	tree.owner = owner
 	tree.ops = ops
-	tree.lock.Init(k.Class(ioTreeClass[owner] + ".lock"))
-	tree.waitq.Init(k.Class(ioTreeClass[owner] + " extent lock"))
+	tree.lock.Init(k.Class(ioTreeClass[owner].lock))
+	tree.waitq.Init(k.Class(ioTreeClass[owner].wait))
 }
 
 // ReleaseTree empties tree at the end of its owner's life. Nobody may be using
@@ -137,7 +137,7 @@ func (tree *ExtentIOTree) ReleaseTree() {
 	for n := tree.state.First(); n != nil; n = tree.state.First() {
 		state := n.Owner()
 		tree.k.WARN_ON(state.state&EXTENT_LOCKED != 0, "%s: range %d-%d is locked at release",
-			ioTreeClass[tree.owner], state.start, state.end)
+			ioTreeClass[tree.owner].name, state.start, state.end)
 		tree.state.Erase(n)
 		state.inTree = false
 	}

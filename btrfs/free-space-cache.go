@@ -45,8 +45,9 @@ type freeSpaceCtl struct {
 //kernel:fs/btrfs/free-space-cache.c btrfs_init_free_space_ctl
 func (ctl *freeSpaceCtl) init(fsInfo *FsInfo) {
 	ctl.lock.Init(fsInfo.k.Class("free_space.tree_lock"))
-	ctl.byOffset = btree.NewG(freeSpaceDegree, freeSpaceByOffset)
-	ctl.bySize = btree.NewG(freeSpaceDegree, freeSpaceBySize)
+	nodes := fsInfo.freeSpaceNodes
+	ctl.byOffset = btree.NewWithFreeListG(freeSpaceDegree, freeSpaceByOffset, nodes)
+	ctl.bySize = btree.NewWithFreeListG(freeSpaceDegree, freeSpaceBySize, nodes)
 }
 
 //kernel:fs/btrfs/free-space-cache.c link_free_space

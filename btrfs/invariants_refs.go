@@ -3,8 +3,8 @@
 package btrfs
 
 import (
+	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 
 	"kbtrfs/btrfs/disk"
@@ -26,10 +26,19 @@ import (
 //kernel:none see above
 type refCounter struct {
 	fsInfo *FsInfo
-	found  map[uint64]uint64 // pointers, by address
-	items  map[uint64]uint64 // references in the extent tree
-	roots  []disk.Key
-	root   map[disk.Key]disk.RootItem
+	seen   map[uint64]struct{} // blocks, by address
+	found  []uint64            // the addresses that pointers point to
+	items  []extentCount       // the extent tree
+	roots  []countedRoot
+}
+
+//kernel:none see above
+type extentCount struct{ bytenr, refs uint64 }
+
+//kernel:none see above
+type countedRoot struct {
+	key  disk.Key
+	item *disk.RootItem
 }
 
 // block counts a pointer to a block and, the first time, what it points to.
@@ -37,10 +46,11 @@ type refCounter struct {
 //
 //kernel:none see above
 func (c *refCounter) block(bytenr uint64, check treeParentCheck, shareable bool, progress *disk.Key, dropLevel int) error {
-	c.found[bytenr]++
-	if c.found[bytenr] > 1 {
+	c.found = append(c.found, bytenr)
+	if _, again := c.seen[bytenr]; again {
 		return nil
 	}
+	c.seen[bytenr] = struct{}{}
 	owner := check.ownerRoot
 	check.ownerRoot = 0 // shared blocks belong to others
 	eb, err := c.fsInfo.readTreeBlock(bytenr, &check)
@@ -82,16 +92,15 @@ func (c *refCounter) leaf(eb *ExtentBuffer, owner uint64, shareable bool) {
 			var fi disk.FileExtentItem
 			fi.Decode(data)
 			if fi.Type != disk.BTRFS_FILE_EXTENT_INLINE && fi.DiskBytenr != 0 {
-				c.found[fi.DiskBytenr]++
+				c.found = append(c.found, fi.DiskBytenr)
 			}
 		case owner == disk.BTRFS_ROOT_TREE_OBJECTID && key.Type == disk.BTRFS_ROOT_ITEM_KEY && len(data) >= disk.SizeofRootItemV0:
-			var item disk.RootItem
+			item := &disk.RootItem{}
 			item.Decode(data)
-			c.roots = append(c.roots, key)
-			c.root[key] = item
+			c.roots = append(c.roots, countedRoot{key, item})
 		case owner == disk.BTRFS_EXTENT_TREE_OBJECTID && len(data) >= disk.SizeofExtentItem &&
 			(key.Type == disk.BTRFS_EXTENT_ITEM_KEY || key.Type == disk.BTRFS_METADATA_ITEM_KEY):
-			c.items[key.Objectid] = extentRefs(data)
+			c.items = append(c.items, extentCount{key.Objectid, extentRefs(data)})
 		}
 	}
 }
@@ -156,45 +165,58 @@ func CheckReferences(sb *vfs.SuperBlock) error {
 //
 //kernel:none see above
 func (fsInfo *FsInfo) compareReferences() error {
-	c := &refCounter{fsInfo: fsInfo, found: map[uint64]uint64{}, items: map[uint64]uint64{}, root: map[disk.Key]disk.RootItem{}}
+	c := &refCounter{fsInfo: fsInfo, seen: make(map[uint64]struct{}, 32)}
 	for _, root := range []*Root{fsInfo.treeRoot, fsInfo.chunkRoot} {
 		node := root.node.Load()
 		if err := c.tree(root.Objectid(), node.Start, node.Generation(), uint8(node.Level()), false, &root.rootItem); err != nil {
 			return err
 		}
 	}
-	for _, key := range c.roots {
-		item := c.root[key]
+	for _, counted := range c.roots {
+		key, item := counted.key, counted.item
 		root := fsInfo.globalRoot(key.Objectid)
 		if root == nil {
-			root = fsInfo.fsRoots.Load(key.Objectid)
+			root = fsInfo.fsRoots.Load(fsRootIndex(key.Objectid))
 		}
 		shareable := isFstree(key.Objectid) || key.Objectid == disk.BTRFS_DATA_RELOC_TREE_OBJECTID
 		bytenr, generation, level := item.Bytenr, item.Generation, item.Level
 		if root != nil {
 			node := root.node.Load()
-			item = root.rootItem
+			item = &root.rootItem
 			bytenr, generation, level = node.Start, node.Generation(), uint8(node.Level())
 		}
-		if err := c.tree(key.Objectid, bytenr, generation, level, shareable, &item); err != nil {
+		if err := c.tree(key.Objectid, bytenr, generation, level, shareable, item); err != nil {
 			return err
 		}
 	}
-	for _, bytenr := range slices.Sorted(maps.Keys(c.items)) {
-		refs := c.items[bytenr]
+	slices.Sort(c.found)
+	slices.SortFunc(c.items, func(a, b extentCount) int { return cmp.Compare(a.bytenr, b.bytenr) })
+	// Both are in order: each round is about the lowest address that is left.
+	for found, items := c.found, c.items; len(found)+len(items) > 0; {
+		bytenr, refs := ^uint64(0), uint64(0)
+		if len(found) > 0 {
+			bytenr = found[0]
+		}
+		there := len(items) > 0 && items[0].bytenr <= bytenr
+		if there {
+			bytenr, refs = items[0].bytenr, items[0].refs
+			items = items[1:]
+		}
+		pointers := uint64(0)
+		for ; len(found) > 0 && found[0] == bytenr; found = found[1:] {
+			pointers++
+		}
+		if !there {
+			if _, queued := fsInfo.extentIns.tree.Get(pendingExtent{bytenr: bytenr}); !queued {
+				return fmt.Errorf("%d pointers to %d are found, and there is no such extent", pointers, bytenr)
+			}
+			continue
+		}
 		if _, queued := fsInfo.pendingDel.tree.Get(pendingExtent{bytenr: bytenr}); queued {
 			refs--
 		}
-		if refs != c.found[bytenr] {
-			return fmt.Errorf("extent %d has %d references, %d pointers to it are found", bytenr, refs, c.found[bytenr])
-		}
-	}
-	for _, bytenr := range slices.Sorted(maps.Keys(c.found)) {
-		if _, there := c.items[bytenr]; there {
-			continue
-		}
-		if _, queued := fsInfo.extentIns.tree.Get(pendingExtent{bytenr: bytenr}); !queued {
-			return fmt.Errorf("%d pointers to %d are found, and there is no such extent", c.found[bytenr], bytenr)
+		if refs != pointers {
+			return fmt.Errorf("extent %d has %d references, %d pointers to it are found", bytenr, refs, pointers)
 		}
 	}
 	return nil

@@ -66,6 +66,18 @@ var lockdepKeysets = [...]struct {
 //kernel:none lock_class_key array of struct btrfs_lockdep_keyset, per machine
 type treeLockClasses [len(lockdepKeysets)][disk.BTRFS_MAX_LEVEL]kernel.AtomicPointer[kernel.LockClass]
 
+// treeLockNames are the names of the classes.
+//
+//kernel:none names of struct btrfs_lockdep_keyset
+var treeLockNames = func() (names [len(lockdepKeysets)][disk.BTRFS_MAX_LEVEL]string) {
+	for i, keyset := range lockdepKeysets {
+		for level := range names[i] {
+			names[i][level] = "btrfs-" + keyset.name + "-0" + string('0'+rune(level))
+		}
+	}
+	return
+}()
+
 // setBufferLockdepClass gives the lock of a buffer that nobody else knows yet
 // the class of its tree and level.
 //
@@ -85,7 +97,7 @@ func (fsInfo *FsInfo) treeLockClass(objectid uint64, level int) *kernel.LockClas
 	p := &fsInfo.lockClasses[i][level]
 	class := p.Load()
 	if class == nil {
-		class = fsInfo.k.Class("btrfs-" + lockdepKeysets[i].name + "-0" + string('0'+rune(level)))
+		class = fsInfo.k.Class(treeLockNames[i][level])
 		p.Store(class) // classes are interned: who comes second stores the same
 	}
 	return class

@@ -644,7 +644,11 @@ func (superOps) ShowOptions(root *vfs.Dentry) string {
 			fmt.Fprintf(&b, format, args...)
 		}
 	}
-	hint := func(bit mountHints) { show(o.Hints&bit != 0, "%s", mountHintNames[bits.TrailingZeros16(uint16(bit))]) }
+	hint := func(bit mountHints) {
+		if o.Hints&bit != 0 {
+			show(true, "%s", mountHintNames[bits.TrailingZeros16(uint16(bit))])
+		}
+	}
 	hint(hintDegraded)
 	show(o.NoDataSum, "nodatasum")
 	show(o.NoDataCow, "nodatacow")

@@ -3,6 +3,7 @@
 package btrfs
 
 import (
+	"github.com/google/btree"
 	"golang.org/x/sys/unix"
 
 	"kbtrfs/btrfs/disk"
@@ -61,7 +62,8 @@ type allocState struct {
 	// Space, space-info.go and block-group.go.
 	blockGroups    kernel.AtomicPointer[[]*BlockGroup] // sorted by start; replaced under blockGroupLock
 	blockGroupLock kernel.SpinMutex
-	spaceInfos     []*SpaceInfo // constant after init_space_info
+	freeSpaceNodes *btree.FreeListG[freeSpace] // of all block groups
+	spaceInfos     []*SpaceInfo                // constant after init_space_info
 	dataSinfo      *SpaceInfo
 	excluded       ExtentIOTree // super blocks inside block groups
 
@@ -221,6 +223,7 @@ func (fsInfo *FsInfo) initAllocState() {
 	fsInfo.pendingDel.init()
 
 	fsInfo.blockGroupLock.Init(k.Class("block_group_cache_lock"))
+	fsInfo.freeSpaceNodes = btree.NewFreeListG[freeSpace](btree.DefaultFreeListSize)
 	fsInfo.blockGroups.Store(new([]*BlockGroup))
 	fsInfo.excluded.Init(k, IO_TREE_FS_EXCLUDED_EXTENTS, nil)
 
