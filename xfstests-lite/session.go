@@ -204,12 +204,14 @@ func (p *Proc) Chdir(name string) error {
 	if p.isOurs(name) {
 		return p.ours.Chdir(name)
 	}
-	st, err := p.fs(name).Stat(name, true)
-	if err != nil {
-		return err
-	}
-	if !st.IsDir() {
-		return errNotDir
+	if name != "/" { // which is always there
+		st, err := p.fs(name).Stat(name, true)
+		if err != nil {
+			return err
+		}
+		if !st.IsDir() {
+			return errNotDir
+		}
 	}
 	if p.ours != nil {
 		return p.ours.Chdir("/")

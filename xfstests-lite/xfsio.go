@@ -25,6 +25,7 @@ type xfsIO struct {
 	exitcode int
 	quit     bool
 	cmd      *xfsCommand // the one that runs
+	page     *pageBuffer // once it was needed
 }
 
 type xfsFile struct {
@@ -188,6 +189,10 @@ func (x *xfsIO) closeAll() {
 		if err := f.h.Close(); err != nil {
 			x.perror("close", err)
 		}
+	}
+	if x.page != nil {
+		pageBuffers.Put(x.page)
+		x.page = nil
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"math/rand"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -130,6 +131,30 @@ func nowait(h Handle) (write func(p []byte, off int64) (int, error), ok bool) {
 	return n.PwriteNowait, true
 }
 
+// pageBuffer is for transfers of up to a page, which are the commonest.
+type pageBuffer [4096]byte
+
+var pageBuffers = sync.Pool{New: func() any { return (*pageBuffer)(alignedBuffer(len(pageBuffer{}))) }}
+
+// buffer returns n bytes for a transfer, at a page boundary. They are good until
+// the next command.
+func (x *xfsIO) buffer(n int) []byte {
+	if n > len(pageBuffer{}) {
+		return alignedBuffer(n)
+	}
+	if x.page == nil {
+		x.page = pageBuffers.Get().(*pageBuffer)
+	}
+	return x.page[:n]
+}
+
+// fill makes all of b the byte c.
+func fill(b []byte, c byte) {
+	for n := copy(b, []byte{c}); n > 0 && n < len(b); {
+		n += copy(b[n:], b[:n])
+	}
+}
+
 func xfsPwrite(x *xfsIO, args []string) {
 	opts, operands, ok := x.options(args, "b:BCdDf:Fi:NqRs:OS:uV:wWZ:A")
 	if !ok {
@@ -182,11 +207,9 @@ func xfsPwrite(x *xfsIO, args []string) {
 		defer h.Close()
 		infile = h
 	}
-	buf := alignedBuffer(int(min(r.bsize*r.vectors, max(r.count, 1))))
+	buf := x.buffer(int(min(r.bsize*r.vectors, max(r.count, 1))))
 	if infile == nil {
-		for i := range buf {
-			buf[i] = pattern
-		}
+		fill(buf, pattern)
 	}
 	start := time.Now()
 	total, ops, err := r.walk(x, func(off, n int64) (int64, error) {
@@ -231,7 +254,7 @@ func xfsPread(x *xfsIO, args []string) {
 	if !ok {
 		return
 	}
-	buf := alignedBuffer(int(min(r.bsize*r.vectors, max(r.count, 1))))
+	buf := x.buffer(int(min(r.bsize*r.vectors, max(r.count, 1))))
 	start := time.Now()
 	total, ops, err := r.walk(x, func(off, n int64) (int64, error) {
 		m, err := x.file.h.Pread(buf[:n], off)

@@ -168,7 +168,7 @@ func (sh *Shell) caseClause(c *syntax.CaseClause) {
 }
 
 func (sh *Shell) match(pat, s string) bool {
-	if sh.shopts["nocasematch"] {
+	if sh.shopt("nocasematch") {
 		pat, s = strings.ToLower(pat), strings.ToLower(s)
 	}
 	return Match(pat, s)

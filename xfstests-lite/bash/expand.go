@@ -15,26 +15,41 @@ import (
 
 // A field under construction is kept twice: as its text, and as the pattern that stands for it, where every
 // quoted byte that would mean something in a pattern is escaped. The pattern serves globs, case, [[ == ]] and
-// ${x#pattern}.
+// ${x#pattern}; it is nil as long as nothing had to be escaped and it is the same as the text.
 type field struct {
 	text, pat []byte
 	quoted    bool // had quotes: it is a field even when empty
 	glob      bool // has an unquoted * ? [ or ( )
 }
 
+func (f *field) pattern() string {
+	if f.pat == nil {
+		return string(f.text)
+	}
+	return string(f.pat)
+}
+
 func (f *field) quote(s string) {
-	f.text = append(f.text, s...)
 	for i := range len(s) {
-		if isMeta(s[i]) {
+		meta := isMeta(s[i])
+		if meta && f.pat == nil {
+			f.pat = append(append(f.pat, f.text...), s[:i]...)
+		}
+		if meta {
 			f.pat = append(f.pat, '\\')
 		}
-		f.pat = append(f.pat, s[i])
+		if f.pat != nil {
+			f.pat = append(f.pat, s[i])
+		}
 	}
+	f.text = append(f.text, s...)
 }
 
 func (f *field) plain(s string) {
 	f.text = append(f.text, s...)
-	f.pat = append(f.pat, s...)
+	if f.pat != nil {
+		f.pat = append(f.pat, s...)
+	}
 	if !f.glob && strings.ContainsAny(s, "*?[(") {
 		f.glob = true
 	}
@@ -128,28 +143,33 @@ type expandErr struct {
 
 // Fields expands words into arguments.
 func (sh *Shell) fields(words []*syntax.Word) ([]string, error) {
-	var out []string
+	var err error
+	out := make([]string, 0, len(words))
 	for _, w := range words {
 		if s := w.Lit(); s != "" && !strings.ContainsAny(s, "\\*?[{~(") {
 			out = append(out, s)
-			continue
+		} else if hasBrace(w) {
+			out, err = sh.braceFields(out, *w)
+		} else {
+			out, err = sh.wordFields(out, w)
 		}
-		if hasBrace(w) {
-			braced := *w
-			if syntax.SplitBraces(&braced) {
-				for one, err := range expand.BracesSeq(nil, &braced) {
-					if err != nil {
-						return nil, err
-					}
-					if out, err = sh.wordFields(out, one); err != nil {
-						return nil, err
-					}
-				}
-				continue
-			}
+		if err != nil {
+			return nil, err
 		}
-		var err error
-		if out, err = sh.wordFields(out, w); err != nil {
+	}
+	return out, nil
+}
+
+// braceFields is wordFields for a word that may have a brace expansion.
+func (sh *Shell) braceFields(out []string, w syntax.Word) ([]string, error) {
+	if !syntax.SplitBraces(&w) {
+		return sh.wordFields(out, &w)
+	}
+	for one, err := range expand.BracesSeq(nil, &w) {
+		if err != nil {
+			return nil, err
+		}
+		if out, err = sh.wordFields(out, one); err != nil {
 			return nil, err
 		}
 	}
@@ -174,10 +194,10 @@ func (sh *Shell) wordFields(out []string, w *syntax.Word) ([]string, error) {
 	for i := range x.fields {
 		f := &x.fields[i]
 		if f.glob && !sh.opts['f'] {
-			if names := sh.glob(string(f.pat)); len(names) > 0 {
+			if names := sh.glob(f.pattern()); len(names) > 0 {
 				out = append(out, names...)
 				continue
-			} else if sh.shopts["nullglob"] && hasGlob(string(f.pat), sh.shopts["extglob"]) {
+			} else if sh.shopt("nullglob") && hasGlob(f.pattern(), sh.shopt("extglob")) {
 				continue
 			}
 		}
@@ -206,7 +226,7 @@ func (sh *Shell) pattern(w *syntax.Word) (string, error) {
 	}
 	x := expander{sh: sh}
 	err := x.parts(w.Parts, true)
-	return string(x.cur.pat), err
+	return x.cur.pattern(), err
 }
 
 // document expands a here-document.

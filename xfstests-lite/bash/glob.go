@@ -244,7 +244,7 @@ func plainText(pat string) string {
 
 // glob returns the sorted paths that match a pattern.
 func (sh *Shell) glob(pat string) []string {
-	ext := sh.shopts["extglob"]
+	ext := sh.shopt("extglob")
 	if !hasGlob(pat, ext) {
 		return nil
 	}
@@ -273,7 +273,7 @@ func (sh *Shell) glob(pat string) []string {
 				}
 				continue
 			}
-			if part == "**" && sh.shopts["globstar"] {
+			if part == "**" && sh.shopt("globstar") {
 				next = append(next, sh.deep(dir, last)...)
 				continue
 			}
@@ -305,7 +305,7 @@ func (sh *Shell) globDir(dir, part string, last bool) []string {
 	var out []string
 	hidden := strings.HasPrefix(part, ".") || strings.HasPrefix(part, "\\.")
 	for _, e := range entries {
-		if e.Name[0] == '.' && !hidden && !sh.shopts["dotglob"] {
+		if e.Name[0] == '.' && !hidden && !sh.shopt("dotglob") {
 			continue
 		}
 		if e.Name == "." || e.Name == ".." || !Match(part, e.Name) {

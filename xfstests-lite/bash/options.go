@@ -4,6 +4,7 @@ package bash
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -148,6 +149,17 @@ func builtinSet(sh *Shell, args []string) int {
 	return 0
 }
 
+func (sh *Shell) shopt(name string) bool { return slices.Contains(sh.shopts, name) }
+
+// setShopt leaves the list alone that forks of the shell share.
+func (sh *Shell) setShopt(name string, on bool) {
+	list := slices.DeleteFunc(slices.Clone(sh.shopts), func(s string) bool { return s == name })
+	if on {
+		list = append(list, name)
+	}
+	sh.shopts = list
+}
+
 func builtinShopt(sh *Shell, args []string) int {
 	mode := byte(0)
 	args = args[1:]
@@ -159,15 +171,15 @@ func builtinShopt(sh *Shell, args []string) int {
 	for _, name := range args {
 		switch mode {
 		case 's':
-			sh.shopts[name] = true
+			sh.setShopt(name, true)
 		case 'u':
-			sh.shopts[name] = false
+			sh.setShopt(name, false)
 		default:
-			if !sh.shopts[name] {
+			if !sh.shopt(name) {
 				status = 1
 			}
 			if mode == 0 || mode == 'p' {
-				state := map[bool]string{true: "on", false: "off"}[sh.shopts[name]]
+				state := map[bool]string{true: "on", false: "off"}[sh.shopt(name)]
 				fmt.Fprintf(sh.Stdout(), "%-15s\t%s\n", name, state)
 			}
 		}

@@ -40,8 +40,8 @@ type Shell struct {
 	tok     *token
 	funcs   map[string]*function // copied on write after a fork
 	ownFunc bool
-	opts    map[byte]bool   // set -e and its like, by letter; 'P' is pipefail
-	shopts  map[string]bool // shopt
+	opts    [256]bool // set -e and its like, by letter; 'P' is pipefail
+	shopts  []string  // shopt: those that are on; not changed in place
 	fds     []fd
 	shared  *shared
 
@@ -138,7 +138,7 @@ func New(o Options) *Shell {
 	sh := &Shell{
 		World: o.World, Dir: o.Dir, Name: o.Name, Args: o.Args,
 		vars: map[string]*Var{}, tok: &token{}, funcs: map[string]*function{}, ownFunc: true,
-		opts: map[byte]bool{'h': true, 'B': true}, shopts: map[string]bool{"sourcepath": true},
+		opts: [256]bool{'h': true, 'B': true}, shopts: []string{"sourcepath"},
 		shared: &shared{cache: o.Cache, table: map[int]*job{}, onJob: o.OnJob},
 		traps:  map[string]string{}, jobs: map[int]*job{}, umask: -1,
 	}
@@ -272,7 +272,6 @@ func (sh *Shell) fork() *Shell {
 	sh.tok, c.tok = &token{}, &token{}
 	sh.ownFunc, c.ownFunc = false, false
 	c.vars = maps.Clone(sh.vars)
-	c.opts, c.shopts = maps.Clone(sh.opts), maps.Clone(sh.shopts)
 	c.traps = map[string]string{}
 	for sig, cmd := range sh.traps {
 		if cmd == "" {
@@ -489,8 +488,13 @@ func (sh *Shell) special(name string) (string, bool) {
 	return "", false
 }
 
+var specialArrays = []string{"PIPESTATUS", "FUNCNAME", "BASH_SOURCE", "BASH_LINENO", "GROUPS", "DIRSTACK"}
+
 // specialArray returns the arrays that are not variables, or nil.
 func (sh *Shell) specialArray(name string) *Var {
+	if !slices.Contains(specialArrays, name) {
+		return nil
+	}
 	v := &Var{kind: indexed}
 	switch name {
 	case "PIPESTATUS":
@@ -529,8 +533,6 @@ func (sh *Shell) specialArray(name string) *Var {
 		for i, d := range sh.dirStack {
 			v.setAt(i+1, d)
 		}
-	default:
-		return nil
 	}
 	return v
 }

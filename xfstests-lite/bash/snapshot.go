@@ -64,7 +64,7 @@ func (sh *Shell) still() *Shell {
 	c := *sh
 	c.tok, c.ownFunc = &token{}, false
 	c.vars = maps.Clone(sh.vars)
-	c.opts, c.shopts, c.traps = maps.Clone(sh.opts), maps.Clone(sh.shopts), maps.Clone(sh.traps)
+	c.traps = maps.Clone(sh.traps)
 	c.pipeStatus, c.dirStack = slices.Clone(sh.pipeStatus), slices.Clone(sh.dirStack)
 	c.jobs = map[int]*job{}
 	c.frames, c.fds, c.substs, c.steps = nil, nil, nil, nil
