@@ -27,11 +27,14 @@ type zeroImage uint64
 func (z zeroImage) Size() uint64                { return uint64(z) }
 func (z zeroImage) ReadImage(p []byte, _ int64) { clear(p) }
 
-// NewDevice records writes to dev, which reads as zeros, with ticks of rec.
-func NewDevice(k *kernel.Kernel, dev blockdev.Device, rec *linearizability.Recorder) *Device {
+// NewDevice records writes to dev, which holds base (nil: zeros), with ticks of rec.
+func NewDevice(k *kernel.Kernel, dev blockdev.Device, base blockdev.Image, rec *linearizability.Recorder) *Device {
+	if base == nil {
+		base = zeroImage(dev.Size())
+	}
 	d := &Device{rec: rec, log: blockdev.NewLogWrites(k, dev)}
 	d.log.SetClock(rec.Tick)
-	d.Oracle = NewOracle(d.log, zeroImage(dev.Size()))
+	d.Oracle = NewOracle(d.log, base)
 	return d
 }
 

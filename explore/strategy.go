@@ -52,6 +52,13 @@ func newStrategy(o Options) (sched.Strategy, error) {
 	return nil, fmt.Errorf("unknown strategy %q, known are %s", o.Strategy, strings.Join(Strategies, ", "))
 }
 
+// NewSampler makes a scheduler for one run, whose caller judges it.
+func NewSampler(seed uint64) *sched.Scheduler {
+	s := sched.NewPOS(seedOf(seed, 0))
+	s.Early = earlyAlarm
+	return sched.NewWith(sched.Options{Strategy: s, MaxSteps: maxSteps})
+}
+
 // mix takes partial order sampling for three schedules in four, and PCT for the
 // fourth: what needs one task to be left behind for long (a worker that has not
 // run when fsync returns) is what sampling of partial orders hardly ever gives,

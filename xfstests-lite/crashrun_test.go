@@ -4,10 +4,12 @@ package xfstests
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"testing"
 
 	"kbtrfs/crash"
-	"kbtrfs/kernel/sched"
+	"kbtrfs/explore"
 	"kbtrfs/linearizability"
 )
 
@@ -43,22 +45,29 @@ func TestCrashGroup(t *testing.T) {
 	t.Logf("%d cases: %d states, %d mounted", len(cases), sum.States, sum.Mounted)
 }
 
+// program is a case of the tree, to be run under many schedules.
+func program(t *testing.T, name string, o ProgramOptions) *Program {
+	t.Helper()
+	c, err := Builtin().Find(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := NewProgram(Builtin(), c, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
 func TestCaseHistories(t *testing.T) {
-	tree := Builtin()
-	cache := NewCache()
-	for _, name := range []string{"crash/006", "crash/003"} {
-		c, err := tree.Find(name)
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, name := range []string{"crash/006", "crash/003", "crash/008"} {
+		p := program(t, name, ProgramOptions{})
 		for seed := range uint64(3) {
-			rec := &linearizability.Recorder{}
-			res, err := Run(context.Background(), tree, c, RunOptions{Kind: Btrfs, Deterministic: true, Seed: seed, Cache: cache, Recorder: rec,
-				Scheduler: sched.NewWith(sched.Options{Strategy: sched.NewPOS(seed)})})
-			if err != nil || res.Status != Pass {
-				t.Fatalf("%s: %v %s", name, err, res.Reason)
+			h, found, err := p.History(explore.NewSampler(seed))
+			if err != nil || found != nil {
+				t.Fatalf("%s: %v %v", name, err, found)
 			}
-			h := rec.History()
 			if v := linearizability.Check(h, linearizability.Options{}); !v.OK() {
 				t.Errorf("%s seed %d: %v", name, seed, v)
 			}
@@ -70,5 +79,47 @@ func TestCaseHistories(t *testing.T) {
 				t.Errorf("%s seed %d: files that nobody made are opened, and nothing is found", name, seed)
 			}
 		}
+	}
+}
+
+// The size that a direct append loses beside a truncate (41a2ee75aab0) shows in
+// what clients see after the next mount, and in what a crash leaves of a file that
+// was synced; with the commit applied neither does in as many schedules.
+func TestLostSize(t *testing.T) {
+	const most = 1000
+	lost := func(p *Program, seed uint64) bool {
+		h, _, err := p.History(explore.NewSampler(seed))
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := linearizability.Check(h, linearizability.Options{})
+		return slices.ContainsFunc(v.Violations, func(x *linearizability.Violation) bool { return x.Rule == "size" })
+	}
+	torn := func(p *Program, seed uint64) bool {
+		rep, _, err := p.Crash(context.Background(), explore.NewSampler(seed), crash.Options{Exhaustive: 1, Pairs: 1, Torn: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(rep.Findings) > 0 && strings.Contains(rep.Findings[0].Err.Error(), "/f: size 4096, not in 8192..8192")
+	}
+	for _, c := range []struct {
+		name  string
+		found func(*Program, uint64) bool
+	}{{"history", lost}, {"crash", torn}} {
+		t.Run(c.name, func(t *testing.T) {
+			reverted, applied := program(t, "race/004", ProgramOptions{Revert: "isize-under-lock", NoInvariants: true}), program(t, "race/004", ProgramOptions{NoInvariants: true})
+			n := uint64(0)
+			for !c.found(reverted, n) {
+				if n++; n == most {
+					t.Fatalf("not found in %d schedules", most)
+				}
+			}
+			t.Logf("found by schedule %d", n)
+			for seed := range n + 1 {
+				if c.found(applied, seed) {
+					t.Fatalf("found in schedule %d, with the commit applied", seed)
+				}
+			}
+		})
 	}
 }

@@ -66,7 +66,7 @@ type Machine struct {
 	root     *vfs.Process
 	prefixes []string                  // paths that are the machine's
 	rec      *linearizability.Recorder // of scripts' system calls; may be nil
-	wrap     func(k *kernel.Kernel, name string, dev blockdev.Device) blockdev.Device
+	wrap     wrapper
 	onMount  func(c mountCall) // before each mount of a device that is not hidden
 
 	mu    sync.Mutex
@@ -74,6 +74,9 @@ type Machine struct {
 	kept  map[string]bool // memory file systems that outlive their mount
 	warns int             // warnings already told
 }
+
+// wrapper puts something between the machine and one of its devices, such as a write log.
+type wrapper func(k *kernel.Kernel, name string, dev blockdev.Device) blockdev.Device
 
 // device is a block device by its name in scripts.
 type device struct {

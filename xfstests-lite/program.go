@@ -298,9 +298,28 @@ var outputs = sync.Pool{New: func() any { return &output{} }}
 
 // Run implements explore.Program.
 func (p *Program) Run(s *sched.Scheduler, o explore.RunOptions) (*explore.Finding, error) {
-	s.SetInvariant(nil)
 	rec := p.mark.calls.Branch()
+	found, err := p.run(s, o, rec, nil)
+	if err == nil && found == nil && !s.Aborted() {
+		found = p.explain(rec)
+	}
+	return found, err
+}
+
+// History runs the case under s, and returns what its calls saw. The finding is
+// what else is wrong.
+func (p *Program) History(s *sched.Scheduler) (*linearizability.History, *explore.Finding, error) {
+	rec := p.mark.calls.Branch()
+	found, err := p.run(s, explore.RunOptions{Thorough: true}, rec, nil)
+	return rec.History(), found, err
+}
+
+// run runs the case under s with a branch of the mark's recorder. wrap is
+// Machine.wrap.
+func (p *Program) run(s *sched.Scheduler, o explore.RunOptions, rec *linearizability.Recorder, wrap wrapper) (*explore.Finding, error) {
+	s.SetInvariant(nil)
 	m := NewMachine(MachineOptions{Kind: p.o.Kind, Scheduler: s, Seed: 1, Params: p.params(), Recorder: rec})
+	m.wrap = wrap
 	s.Explore(false)
 	ses := p.session(m, p.mark.ram.clone())
 	defer ses.cancel(nil)
@@ -378,9 +397,6 @@ func (p *Program) Run(s *sched.Scheduler, o explore.RunOptions) (*explore.Findin
 	}
 	if err != nil {
 		return &explore.Finding{Kind: explore.KindUmount, Msg: err.Error()}, nil
-	}
-	if found == nil {
-		found = p.explain(rec)
 	}
 	return found, nil
 }

@@ -39,7 +39,7 @@ type RunOptions struct {
 	// Recorder, when set, notes the system calls of the case.
 	Recorder *linearizability.Recorder
 	// Wrap, when set, puts something between the machine and each of its devices, such as a write log.
-	Wrap func(k *kernel.Kernel, name string, dev blockdev.Device) blockdev.Device
+	Wrap wrapper
 }
 
 // Cases of fstests want devices of some size; files are sparse.

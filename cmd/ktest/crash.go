@@ -95,50 +95,54 @@ func runCrash(ctx context.Context, c *command, args []string) error {
 	if err != nil {
 		return usageError{err}
 	}
-	mount := ""
-	if *mountOpts != "" {
-		mount = "-o " + *mountOpts
-	}
-	cache := xfstests.NewCache()
 	options, done, err := r.withHost()
 	if err != nil {
 		return err
 	}
 	defer done()
+	o := programOptions(*mountOpts, revert)
+	cache := xfstests.NewCache()
 	for _, one := range cases {
-		n := 1
 		if *explore {
-			n = *schedules
-		}
-		for i := range n {
-			run := xfstests.RunOptions{Kind: xfstests.Btrfs, MountOptions: mount, Cache: cache, Params: r.options.Params}
-			what := one.Name
-			if *explore {
-				run.Deterministic, run.Seed = true, *seed+uint64(i)
-				run.Scheduler = sched.NewWith(sched.Options{Strategy: sched.NewPOS(run.Seed)})
-				what += fmt.Sprintf(" seed %d", run.Seed)
-			}
-			rep, res, err := xfstests.RunCrash(ctx, xfstests.Builtin(), one, run, options)
-			if ctx.Err() != nil {
-				return r.end(ctx)
-			}
-			if err != nil {
-				return err
-			}
-			r.add(what, rep)
-			if len(rep.Findings) > 0 {
-				break // other schedules of the case tell the same
-			}
-			if res.Status != xfstests.Pass {
-				fmt.Printf("%-12s %s  %s\n", what, res.Status, res.Reason)
-				if res.Status == xfstests.Fail {
-					r.failed++
+			err = schedulesOf(ctx, one, o, *seed, *schedules, func(p *xfstests.Program, where string, s *sched.Scheduler) (bool, error) {
+				rep, found, err := p.Crash(ctx, s, options)
+				if err != nil {
+					return false, err
 				}
-				break
-			}
+				r.add(where, rep)
+				if found != nil {
+					r.failed++
+					fmt.Printf("%s: %s: %s\n", where, found.Kind, found.Msg)
+				}
+				return len(rep.Findings) == 0 && found == nil, nil
+			})
+		} else {
+			err = r.once(ctx, one, xfstests.RunOptions{Kind: xfstests.Btrfs, MountOptions: o.MountOptions, Cache: cache, Params: options.Params}, options)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return r.end(ctx)
+}
+
+// once runs a case once, on real goroutines.
+func (r *crashRun) once(ctx context.Context, one xfstests.Case, run xfstests.RunOptions, options crash.Options) error {
+	rep, res, err := xfstests.RunCrash(ctx, xfstests.Builtin(), one, run, options)
+	if err != nil || ctx.Err() != nil {
+		return err
+	}
+	r.add(one.Name, rep)
+	if len(rep.Findings) == 0 && res.Status != xfstests.Pass {
+		fmt.Printf("%-12s %s  %s\n", one.Name, res.Status, res.Reason)
+		if res.Status == xfstests.Fail {
+			r.failed++
+		}
+	}
+	return nil
 }
 
 // crashRun sums a campaign up.

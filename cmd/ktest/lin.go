@@ -5,12 +5,14 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"kbtrfs/explore"
 	"kbtrfs/kernel/sched"
 	"kbtrfs/linearizability"
 	xfstests "kbtrfs/xfstests-lite"
@@ -46,13 +48,12 @@ func runLin(ctx context.Context, c *command, args []string) error {
 		return usagef("--live and cases exclude each other")
 	}
 	l := &linRun{what: "lin", out: *out, json: *asJSON, begin: time.Now()}
-	params := map[string]string{"btrfs.revert": revert}
 	if len(names) > 0 || *group != "" {
 		cases, err := selectCases(xfstests.Builtin(), *group, names)
 		if err != nil {
 			return usageError{err}
 		}
-		return l.cases(ctx, cases, *seed, *schedules, *mountOpts, params)
+		return l.cases(ctx, cases, *seed, *schedules, programOptions(*mountOpts, revert))
 	}
 	mix := linearizability.DefaultMix()
 	switch *mixFile {
@@ -76,7 +77,7 @@ func runLin(ctx context.Context, c *command, args []string) error {
 	if *calls == 0 && *limit == 0 {
 		*calls = 100_000
 	}
-	res, err := xfstests.RunLive(ctx, xfstests.LiveOptions{MountOptions: *mountOpts, Params: params,
+	res, err := xfstests.RunLive(ctx, xfstests.LiveOptions{MountOptions: *mountOpts, Params: map[string]string{"btrfs.revert": revert},
 		Live: linearizability.LiveOptions{Mix: mix, Seed: *seed, Calls: *calls, Time: *limit, Round: func(v *linearizability.Verdict, _ *linearizability.History) bool {
 			l.verdict("live", v)
 			return l.violations < 8
@@ -101,45 +102,73 @@ type linRun struct {
 }
 
 // cases runs cases under many schedules.
-func (l *linRun) cases(ctx context.Context, cases []xfstests.Case, seed uint64, schedules int, mountOpts string, params map[string]string) error {
-	cache := xfstests.NewCache()
-	options := ""
-	if mountOpts != "" {
-		options = "-o " + mountOpts
-	}
+func (l *linRun) cases(ctx context.Context, cases []xfstests.Case, seed uint64, schedules int, o xfstests.ProgramOptions) error {
 	judged := time.Duration(0)
 	for _, one := range cases {
-		for n := range schedules {
-			rec := &linearizability.Recorder{}
-			s := sched.NewWith(sched.Options{Strategy: sched.NewPOS(seed + uint64(n))})
-			res, err := xfstests.Run(ctx, xfstests.Builtin(), one, xfstests.RunOptions{Kind: xfstests.Btrfs, Deterministic: true, Seed: seed + uint64(n), Scheduler: s,
-				MountOptions: options, Cache: cache, Params: params, Recorder: rec})
-			if ctx.Err() != nil {
-				fmt.Fprintln(os.Stderr, "ktest lin: interrupted")
-				l.end(judged)
-				return errFound
-			}
+		err := schedulesOf(ctx, one, o, seed, schedules, func(p *xfstests.Program, where string, s *sched.Scheduler) (bool, error) {
+			h, found, err := p.History(s)
 			if err != nil {
-				return fmt.Errorf("%s: %w", one.Name, err)
-			}
-			if res.Status == xfstests.Notrun {
-				fmt.Printf("%-12s notrun  %s\n", one.Name, res.Reason)
-				break
+				return false, err
 			}
 			t := time.Now()
-			v := linearizability.Check(rec.History(), linearizability.Options{})
+			v := linearizability.Check(h, linearizability.Options{})
 			judged += time.Since(t)
-			l.verdict(fmt.Sprintf("%s seed %d", one.Name, seed+uint64(n)), v)
-			if res.Status == xfstests.Fail {
+			l.verdict(where, v)
+			if found != nil {
 				l.violations++
-				fmt.Printf("%-12s seed %d: %s\n", one.Name, seed+uint64(n), res.Reason)
+				fmt.Printf("%s: %s: %s\n", where, found.Kind, found.Msg)
 			}
-			if !v.OK() || res.Status == xfstests.Fail {
-				break
-			}
+			return v.OK() && found == nil, nil
+		})
+		if ctx.Err() != nil {
+			fmt.Fprintln(os.Stderr, "ktest lin: interrupted")
+			l.end(judged)
+			return errFound
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return l.end(judged)
+}
+
+// programOptions are those of cases that are run under many schedules.
+func programOptions(mountOpts, revert string) xfstests.ProgramOptions {
+	o := xfstests.ProgramOptions{Revert: revert, NoInvariants: true}
+	if mountOpts != "" {
+		o.MountOptions = "-o " + mountOpts
+	}
+	return o
+}
+
+// schedulesOf runs a case under n schedules, until one is bad.
+func schedulesOf(ctx context.Context, one xfstests.Case, o xfstests.ProgramOptions, seed uint64, n int,
+	run func(p *xfstests.Program, where string, s *sched.Scheduler) (good bool, err error)) error {
+	p, err := xfstests.NewProgram(xfstests.Builtin(), one, o)
+	var not xfstests.ErrNotrun
+	if errors.As(err, &not) {
+		fmt.Printf("%-12s notrun  %s\n", one.Name, not.Reason)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	for i := range uint64(n) {
+		if ctx.Err() != nil {
+			return nil
+		}
+		s := explore.NewSampler(seed + i)
+		good, err := run(p, fmt.Sprintf("%s seed %d", one.Name, seed+i), s)
+		s.Close()
+		if err != nil {
+			return fmt.Errorf("%s: %w", one.Name, err)
+		}
+		if !good {
+			return nil // other schedules of the case tell the same
+		}
+	}
+	return nil
 }
 
 // verdict tells what was found in a history.
