@@ -115,7 +115,7 @@ var mutants = []mutant{
 		old:     "\t\tpos += int64(copied)\n\t\twritten += copied\n",
 		new:     "\t\tpos += int64(copied)\n\t\twritten += copied\n\t\tinode.IMutex.Unlock()\n\t\tfsInfo.k.CondResched()\n\t\tinode.IMutex.Lock()\n",
 		also:    [2]string{"\tmaxPages := bufferedWriteMax\n", "\tmaxPages := 1\n"},
-		command: "lin race/005", finds: "write order"},
+		command: "lin race/007", finds: "write order"},
 	{name: "exchange that the dcache does not learn of", file: "vfs/namei_remove.go",
 		old:     "\t\t\toldDentry.DExchange(newDentry)\n",
 		new:     "\t\t\t_ = newDentry\n",
