@@ -22,6 +22,18 @@ import (
 	"kbtrfs/kernel/sched"
 )
 
+// Crash states of random histories. Package crash judges those of whatever
+// clients do at once: it knows when calls began and ended, allows what any order
+// of them could leave, and speaks of names, sizes and contents of what the
+// recorder understands. Here one process makes every kind of call, and the model
+// (crash_model_test.go) has the whole tree after each of them: a state must show
+// the tree of one operation, what was cloned, copied and punched included. The
+// states are others, too: after each entry of the log, or with writes lost at
+// random, and each is mounted, while crash leaves out those that recovery cannot
+// tell apart. So neither stands for the other, and what crash leaves out by
+// mistake shows here. What both have is when a write is durable: crashDisk, and
+// crash's tracker; each is the other's check.
+
 // crashOptions is how file systems are mounted whose commits are expected in
 // system calls only: the timer does not commit during a test.
 const crashOptions = "commit=1000000"

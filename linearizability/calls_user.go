@@ -54,7 +54,11 @@ func (c *Client) user(kind Kind, fd int, pos int64, segs []mm.UserSeg, do func()
 	if kind == Read {
 		data = c.peek(segs, max(n, 0))
 	}
-	moved := data[:min(len(data), max(n, 0))]
+	if n > len(data) {
+		c.rec.missing("transfers between a file and memory that is not there for long")
+		return n, err
+	}
+	moved := data[:max(n, 0)]
 	c.transfer(kind, start, fd, data, n, off, err)
 	for _, s := range segs {
 		part := moved[:min(len(moved), s.Len)]
@@ -94,14 +98,26 @@ func (c *Client) peek(segs []mm.UserSeg, n int) []byte {
 
 // disturbed tells whether others wrote other bytes to the memory of a transfer while
 // it was under way.
+//
+// Pages that a truncate takes away whole are no such bytes: memory that is mapped
+// there shows what it did or nothing at all (EFAULT, and the call moves that much
+// less), unless somebody makes the file longer again, and it shows zeros.
 func (t *transferUser) disturbed(calls []Call) bool {
+	cut, grown := false, false
 	for i := range calls {
 		c := &calls[i]
 		from, to, write := c.span()
-		if c.Ino != t.ino || !write || c.Client == t.client && c.Start == t.start || c.Start > t.end || c.End < t.start {
+		if c.Ino != t.ino || c.Client == t.client && c.Start == t.start || c.Start > t.end || c.End < t.start {
 			continue
 		}
-		if to < 0 {
+		grown = grown || c.Kind == Alloc || c.Kind == Write || c.Kind == Zero
+		switch {
+		case !write:
+			continue
+		case to < 0 && c.Len <= t.off&^(pageSize-1):
+			cut = true
+			continue
+		case to < 0:
 			return true
 		}
 		from, to = max(from, t.off), min(to, t.off+int64(len(t.data)))
@@ -112,7 +128,7 @@ func (t *transferUser) disturbed(calls []Call) bool {
 			return true
 		}
 	}
-	return false
+	return cut && grown
 }
 
 // ReadUser is Process.ReadUser.

@@ -84,6 +84,21 @@ func TestUserMemory(t *testing.T) {
 	if h := rec.History(); len(h.Incomplete) > 0 {
 		t.Errorf("equal bytes: %v", h.Incomplete)
 	}
+	// The page that goes away whole shows what it did, but not when it comes back.
+	other.calls = nil
+	other.note(Call{Start: user.start + 1, Kind: Truncate, Ino: user.ino}, nil)
+	if h := rec.History(); len(h.Incomplete) > 0 {
+		t.Errorf("truncated: %v", h.Incomplete)
+	}
+	for _, again := range []Call{{Kind: Alloc, Len: 8192}, {Kind: Truncate, Len: 100}} {
+		again.Start, again.Ino = user.start+1, user.ino
+		other.note(again, nil)
+		if h := rec.History(); len(h.Incomplete) != 1 {
+			t.Errorf("%v: %v", again.String(), h.Incomplete)
+		}
+		other.calls = other.calls[:len(other.calls)-1]
+	}
+	other.calls = nil
 	call.Data = page('x')
 	other.note(call, nil)
 	if h := rec.History(); len(h.Incomplete) != 1 || !strings.Contains(h.Incomplete[0], "others write to") {

@@ -21,21 +21,34 @@ import (
 	xfstests "kbtrfs/xfstests-lite"
 )
 
+// live runs clients of a mix, all of whose rounds must be linearizable.
+func live(t testing.TB, mix *linearizability.Mix, calls int, o xfstests.LiveOptions) linearizability.LiveResult {
+	t.Helper()
+	o.Live.Mix, o.Live.Calls = mix, calls
+	o.Live.Round = func(v *linearizability.Verdict, _ *linearizability.History) bool {
+		if !v.OK() {
+			t.Error(v)
+		}
+		return v.OK()
+	}
+	res, err := xfstests.RunLive(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res
+}
+
+// mixOf is the default mix for n clients.
+func mixOf(n int) *linearizability.Mix {
+	mix := linearizability.DefaultMix()
+	mix.Scale(n)
+	return mix
+}
+
 // What mixed clients see of btrfs is linearizable.
 func TestLive(t *testing.T) {
 	for _, clients := range []int{3, 16} {
-		mix := linearizability.DefaultMix()
-		mix.Scale(clients)
-		res, err := xfstests.RunLive(context.Background(), xfstests.LiveOptions{Live: linearizability.LiveOptions{Mix: mix, Seed: 1, Calls: 20_000,
-			Round: func(v *linearizability.Verdict, h *linearizability.History) bool {
-				if !v.OK() {
-					t.Error(v)
-				}
-				return v.OK()
-			}}})
-		if err != nil {
-			t.Fatal(err)
-		}
+		res := live(t, mixOf(clients), 20_000, xfstests.LiveOptions{})
 		t.Logf("%d clients: %d calls in %d rounds ran %v, judged in %v", clients, res.Calls, res.Rounds, res.Ran, res.Judged)
 	}
 }
@@ -46,18 +59,7 @@ func BenchmarkLive(b *testing.B) {
 		b.Run(fmt.Sprint(clients), func(b *testing.B) {
 			var ran, judged time.Duration
 			for b.Loop() {
-				mix := linearizability.DefaultMix()
-				mix.Scale(clients)
-				res, err := xfstests.RunLive(context.Background(), xfstests.LiveOptions{Live: linearizability.LiveOptions{Mix: mix, Seed: 1, Calls: 100_000,
-					Round: func(v *linearizability.Verdict, _ *linearizability.History) bool {
-						if !v.OK() {
-							b.Error(v)
-						}
-						return v.OK()
-					}}})
-				if err != nil {
-					b.Fatal(err)
-				}
+				res := live(b, mixOf(clients), 100_000, xfstests.LiveOptions{})
 				ran, judged = ran+res.Ran, judged+res.Judged
 			}
 			b.ReportMetric(ran.Seconds()/float64(b.N), "s-run")
@@ -69,20 +71,9 @@ func BenchmarkLive(b *testing.B) {
 // The same clients as tasks of the deterministic scheduler.
 func TestLiveDeterministic(t *testing.T) {
 	for seed := range uint64(4) {
-		mix := linearizability.DefaultMix()
-		mix.Scale(3)
+		mix := mixOf(3)
 		mix.Calls = 60
-		s := sched.NewWith(sched.Options{Strategy: sched.NewPOS(seed)})
-		_, err := xfstests.RunLive(context.Background(), xfstests.LiveOptions{Size: 256 << 20, Scheduler: s, Live: linearizability.LiveOptions{Mix: mix, Seed: seed, Calls: 100,
-			Round: func(v *linearizability.Verdict, h *linearizability.History) bool {
-				if !v.OK() {
-					t.Error(v)
-				}
-				return true
-			}}})
-		if err != nil {
-			t.Fatal(err)
-		}
+		live(t, mix, 100, xfstests.LiveOptions{Size: 256 << 20, Scheduler: sched.NewWith(sched.Options{Strategy: sched.NewPOS(seed)}), Live: linearizability.LiveOptions{Seed: seed}})
 	}
 }
 
@@ -248,8 +239,7 @@ func TestLiveBroken(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			mix := linearizability.DefaultMix()
-			mix.Scale(8)
+			mix := mixOf(8)
 			mix.Files, mix.Logs, mix.Calls = 2, 2, 300
 			var found *linearizability.Violation
 			var other []string

@@ -11,6 +11,10 @@
 //	stat f                          file type, mode, links, owner, size
 //	user 1000 1000                  the following calls run as that user
 //
+// Package btrfs/oracle has calls of ours and of the kernel's side by side as well. Its histories are what one user may do to a whole
+// file system, typed operations with a model that knows their results; here each call is compared with the kernel's answer, permissions,
+// working directories, mounts and descriptors of several threads included, which takes a chroot on a thread of its own.
+//
 // Words are separated by spaces; ” is the empty word and {N} stands for N letters. Process and Host are the two kinds of Sys: Host runs
 // on a thread of its own whose root is a directory of the real kernel's.
 package vfstest
