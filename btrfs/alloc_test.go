@@ -268,16 +268,18 @@ func (f *allocFs) allocExtent(off, length, hint uint64) error {
 	if err := f.ReserveDataBytes(length); err != nil {
 		return err
 	}
-	defer f.FreeReservedDataSpace(length)
 	trans, err := f.root.StartTransaction(2)
 	if err != nil {
+		f.FreeReservedDataSpace(length)
 		return err
 	}
 	var ins disk.Key
-	if err := trans.ReserveExtent(f.root, length, length, 0, hint, &ins, true); err != nil {
+	if err := trans.ReserveExtent(f.root, length, length, length, 0, hint, &ins, true); err != nil {
+		f.FreeReservedDataSpace(length)
 		trans.End()
 		return err
 	}
+	f.paidDataSpace(length)
 	if err := trans.AllocReservedFileExtent(f.root, testIno, off, &ins); err != nil {
 		f.t.Fatal(err)
 	}

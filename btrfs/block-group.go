@@ -652,11 +652,13 @@ func (trans *TransHandle) updateBlockGroup(bytenr, numBytes uint64, alloc, pin b
 	return nil
 }
 
-// addReservedBytes turns free space into reserved space; for metadata it was
-// promised before. EAGAIN: the group has become read-only.
+// addReservedBytes turns free space into reserved space. ramBytes of it were
+// promised before, in the same moment they are not any more: between the two
+// others would find less room than there is. EAGAIN: the group has become
+// read-only.
 //
 //kernel:fs/btrfs/block-group.c btrfs_add_reserved_bytes
-func (blockGroup *BlockGroup) addReservedBytes(numBytes uint64, data bool) error {
+func (blockGroup *BlockGroup) addReservedBytes(ramBytes, numBytes uint64, data bool) error {
 	spaceInfo := blockGroup.spaceInfo
 	spaceInfo.lock.Lock()
 	blockGroup.lock.Lock()
@@ -667,8 +669,12 @@ func (blockGroup *BlockGroup) addReservedBytes(numBytes uint64, data bool) error
 	}
 	blockGroup.reserved += numBytes
 	spaceInfo.bytesReserved += numBytes
-	if !data {
-		spaceInfo.subMayUse(numBytes)
+	switch {
+	case !data:
+		spaceInfo.subMayUse(ramBytes)
+	case !spaceInfo.fsInfo.reverted(revertMayUseTimely):
+		spaceInfo.subMayUse(ramBytes)
+		spaceInfo.paidBytes.Add(int64(ramBytes))
 	}
 	blockGroup.lock.Unlock()
 	spaceInfo.lock.Unlock()

@@ -13,9 +13,9 @@ import (
 // to. So everything that writing the data back can need is reserved before the
 // first page is touched, and travels with the data:
 //
-//	data bytes    space_info(data).bytesMayUse += len. Given back by the clear
-//	              hook when EXTENT_DELALLOC goes: because the extent has been
-//	              reserved by then, or because the data has been thrown away.
+//	data bytes    space_info(data).bytesMayUse += len. Paid with when the extent
+//	              is reserved, or given back by the clear hook when
+//	              EXTENT_DELALLOC goes because the data has been thrown away.
 //	metadata      one file extent item for each outstanding extent, the csum
 //	              leaves for csumBytes, and one inode item as long as anything is
 //	              outstanding. Held by delallocBlockRsv.
@@ -29,8 +29,9 @@ import (
 //
 //	Σ outstandingExtents = running writes + delalloc states + ordered extents
 //	bytesMayUse(data)    = bytes of running writes + delalloc bytes with a reservation
+//	                       - those of them that have just been paid with
 //
-// unitsOf and SpaceInfo.writersBytes keep book of who owns what. Nothing depends on
+// unitsOf and SpaceInfo.writersBytes and paidBytes keep book of who owns what. Nothing depends on
 // them but invariants_space.go, which compares the books with what is there.
 //
 // Reserving may write data back and commit: no page, range or tree lock may be
@@ -73,6 +74,11 @@ type dataState struct {
 	nrDelayedIputs  kernel.WatchedInt64 // references added and not dropped yet, listed or not
 	delayedIputWait kernel.WaitQueue    // for nrDelayedIputs to become 0
 
+	iputEpoch       kernel.AtomicUint32    // see beginIput
+	iputsBegun      [2]kernel.WatchedInt64 // of epochs of either parity
+	iputsBegunWait  kernel.WaitQueue       // for one of iputsBegun to become 0
+	iputsBegunMutex kernel.Mutex           // one waits at a time
+
 	orderedFlagsClass *kernel.LockClass
 	orderedWaitClass  *kernel.LockClass
 
@@ -102,6 +108,10 @@ func (fsInfo *FsInfo) initDataState() {
 	fsInfo.delayedIputLock.Init(k.Class("delayed_iput_lock"))
 	fsInfo.delayedIputWait.Init(k.Class("delayed_iputs_wait"))
 	fsInfo.nrDelayedIputs.Watch(&fsInfo.delayedIputWait)
+	fsInfo.iputsBegunWait.Init(k.Class("iputs_begun_wait"))
+	fsInfo.iputsBegun[0].Watch(&fsInfo.iputsBegunWait)
+	fsInfo.iputsBegun[1].Watch(&fsInfo.iputsBegunWait)
+	fsInfo.iputsBegunMutex.Init(k.Class("iputs_begun_mutex"))
 	fsInfo.defragLock.Init(k.Class("defrag_inodes_lock"))
 	fsInfo.defragWait.Init(k.Class("defrag_running"))
 	fsInfo.defragRunning.Watch(&fsInfo.defragWait)

@@ -107,7 +107,7 @@ func (inode *Inode) newExtentDirect(start, length uint64) (m dioMap, err error) 
 	fsInfo := inode.root.fsInfo
 	hint := inode.getExtentAllocationHint(start, length)
 	var ins disk.Key
-	if err := fsInfo.ReserveExtent(inode.root, length, uint64(fsInfo.sectorsize), 0, hint, &ins, true); err != nil {
+	if err := fsInfo.ReserveExtent(inode.root, length, length, uint64(fsInfo.sectorsize), 0, hint, &ins, true); err != nil {
 		return m, err
 	}
 	inode.createPinnedEm(&ExtentMap{
@@ -268,10 +268,14 @@ func (dio *directIO) getBlocksDirect(start, length uint64) (m dioMap, err error)
 		inode.ISizeWrite(end)
 	}
 	// A unit of our own for the ordered extent. It takes the way that units of
-	// buffered writes take, over a delalloc state, and so does the data space.
+	// buffered writes take, over a delalloc state, and so does the data space,
+	// unless an extent has been paid with that.
 	inode.ILock.Lock()
 	inode.addOutstanding(unitOfWriter)
 	inode.ILock.Unlock()
+	if ok {
+		unlockBits |= EXTENT_CLEAR_DATA_RESV
+	}
 	tree.SetExtentBit(m.start, m.start+m.len-1, EXTENT_DELALLOC, &cached)
 	tree.ClearExtentBit(start, lockEnd, unlockBits, false, &cached)
 	return m, nil

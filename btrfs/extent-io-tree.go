@@ -10,9 +10,8 @@ import (
 
 // Bits of an extent state.
 //
-// The low group is state that stays in the tree; EXTENT_DO_ACCOUNTING,
-// EXTENT_FIRST_DELALLOC and EXTENT_ADD_INODE_BYTES are never stored: they travel
-// through set and clear to the hooks (EXTENT_CTLBITS).
+// The low group is state that stays in the tree; those of EXTENT_CTLBITS are
+// never stored: they travel through set and clear to the hooks.
 const (
 	EXTENT_DIRTY uint32 = 1 << iota
 	EXTENT_WRITEBACK
@@ -22,14 +21,18 @@ const (
 	EXTENT_DEFRAG
 	EXTENT_BOUNDARY
 	EXTENT_NODATASUM
-	EXTENT_DELALLOC_NEW // over a hole; until the data have a file extent
-	EXTENT_DO_ACCOUNTING
+	EXTENT_DELALLOC_NEW    // over a hole; until the data have a file extent
+	EXTENT_CLEAR_META_RESV // with EXTENT_DELALLOC: give the metadata back
+	EXTENT_CLEAR_DATA_RESV // with EXTENT_DELALLOC: give the data space back, no extent has been reserved
 	EXTENT_FIRST_DELALLOC
 	EXTENT_NORESERVE
 	EXTENT_ADD_INODE_BYTES // with EXTENT_DELALLOC_NEW: the bytes are on disk now
 
 	EXTENT_IOBITS  = EXTENT_LOCKED | EXTENT_WRITEBACK
 	EXTENT_CTLBITS = EXTENT_DO_ACCOUNTING | EXTENT_FIRST_DELALLOC | EXTENT_ADD_INODE_BYTES
+
+	// EXTENT_DO_ACCOUNTING: the data are gone, and so is all that was reserved.
+	EXTENT_DO_ACCOUNTING = EXTENT_CLEAR_META_RESV | EXTENT_CLEAR_DATA_RESV
 )
 
 const noOffset = ^uint64(0)
@@ -374,7 +377,7 @@ func (tree *ExtentIOTree) ClearExtentBit(start, end uint64, bits uint32, delete 
 	if bits&EXTENT_DELALLOC != 0 { // what says how it is delalloc goes with it
 		bits |= EXTENT_NORESERVE | EXTENT_DEFRAG
 	}
-	if bits&EXTENT_DO_ACCOUNTING != 0 { // the data are gone
+	if bits&EXTENT_CLEAR_META_RESV != 0 { // the data are gone
 		bits |= EXTENT_DELALLOC_NEW
 	}
 	if delete {

@@ -1388,7 +1388,7 @@ func (trans *TransHandle) FreeExtent(root *Root, bytenr, numBytes, parent, rootO
 // ENOSPC, with the longest free range in ins.Offset.
 //
 //kernel:fs/btrfs/extent-tree.c find_free_extent
-func (trans *TransHandle) findFreeExtent(fsInfo *FsInfo, numBytes, emptySize, hintByte uint64, ins *disk.Key, flags uint64) error {
+func (trans *TransHandle) findFreeExtent(fsInfo *FsInfo, ramBytes, numBytes, emptySize, hintByte uint64, ins *disk.Key, flags uint64) error {
 	spaceInfo := fsInfo.findSpaceInfo(flags)
 	*ins = disk.Key{Type: disk.BTRFS_EXTENT_ITEM_KEY}
 	if spaceInfo == nil {
@@ -1441,7 +1441,7 @@ func (trans *TransHandle) findFreeExtent(fsInfo *FsInfo, numBytes, emptySize, hi
 				maxExtentSize = max(maxExtentSize, longest)
 				continue
 			}
-			if blockGroup.addReservedBytes(numBytes, data) != nil {
+			if blockGroup.addReservedBytes(ramBytes, numBytes, data) != nil {
 				blockGroup.ctl.add(start, numBytes)
 				continue
 			}
@@ -1500,15 +1500,16 @@ func (trans *TransHandle) allocChunkForExtent(fsInfo *FsInfo, spaceInfo *SpaceIn
 	return err
 }
 
-// reserveExtent finds numBytes, or less down to minAllocSize.
+// reserveExtent finds numBytes, or less down to minAllocSize, for ramBytes of
+// data, which are more if they are compressed.
 //
 //kernel:fs/btrfs/extent-tree.c btrfs_reserve_extent
-func (trans *TransHandle) reserveExtent(root *Root, numBytes, minAllocSize, emptySize, hintByte uint64, ins *disk.Key, isData bool) error {
+func (trans *TransHandle) reserveExtent(root *Root, ramBytes, numBytes, minAllocSize, emptySize, hintByte uint64, ins *disk.Key, isData bool) error {
 	fsInfo := root.fsInfo
 	flags := root.getAllocProfileByRoot(isData)
 	sector := uint64(fsInfo.sectorsize)
 	for {
-		err := trans.findFreeExtent(fsInfo, numBytes, emptySize, hintByte, ins, flags)
+		err := trans.findFreeExtent(fsInfo, ramBytes, numBytes, emptySize, hintByte, ins, flags)
 		if err != unix.ENOSPC || numBytes <= minAllocSize {
 			return err
 		}
@@ -1517,28 +1518,30 @@ func (trans *TransHandle) reserveExtent(root *Root, numBytes, minAllocSize, empt
 			half = min(half, ins.Offset)
 		}
 		numBytes = max(half/sector*sector, minAllocSize)
+		ramBytes = numBytes
 	}
 }
 
 // ReserveExtent takes numBytes of free space, or less down to minAllocSize if
 // there is no such range: ins becomes (bytenr, EXTENT_ITEM, length).
 //
-// For data, the promise that ReserveDataBytes made is not touched: the extent
-// is in bytesReserved besides, until FreeReservedDataSpace.
+// It is paid for with ramBytes of what ReserveDataBytes promised. Whose promise
+// that was learns of it when EXTENT_DELALLOC is cleared, or says so himself:
+// paidDataSpace.
 //
 // The caller has no transaction open: a chunk may have to be allocated. With
 // one, use TransHandle.ReserveExtent.
 //
 //kernel:fs/btrfs/extent-tree.c btrfs_reserve_extent
-func (fsInfo *FsInfo) ReserveExtent(root *Root, numBytes, minAllocSize, emptySize, hintByte uint64, ins *disk.Key, isData bool) error {
-	return (*TransHandle)(nil).reserveExtent(root, numBytes, minAllocSize, emptySize, hintByte, ins, isData)
+func (fsInfo *FsInfo) ReserveExtent(root *Root, ramBytes, numBytes, minAllocSize, emptySize, hintByte uint64, ins *disk.Key, isData bool) error {
+	return (*TransHandle)(nil).reserveExtent(root, ramBytes, numBytes, minAllocSize, emptySize, hintByte, ins, isData)
 }
 
 // ReserveExtent is FsInfo.ReserveExtent inside a transaction.
 //
 //kernel:fs/btrfs/extent-tree.c btrfs_reserve_extent
-func (trans *TransHandle) ReserveExtent(root *Root, numBytes, minAllocSize, emptySize, hintByte uint64, ins *disk.Key, isData bool) error {
-	return trans.reserveExtent(root, numBytes, minAllocSize, emptySize, hintByte, ins, isData)
+func (trans *TransHandle) ReserveExtent(root *Root, ramBytes, numBytes, minAllocSize, emptySize, hintByte uint64, ins *disk.Key, isData bool) error {
+	return trans.reserveExtent(root, ramBytes, numBytes, minAllocSize, emptySize, hintByte, ins, isData)
 }
 
 // FreeReservedExtent gives back what ReserveExtent took and nobody used.
@@ -1711,7 +1714,7 @@ func (trans *TransHandle) AllocTreeBlock(root *Root, parent, rootObjectid uint64
 	var ins disk.Key
 	var buf *ExtentBuffer
 	for {
-		if err := trans.reserveExtent(root, blocksize, blocksize, emptySize, hint, &ins, false); err != nil {
+		if err := trans.reserveExtent(root, blocksize, blocksize, blocksize, emptySize, hint, &ins, false); err != nil {
 			fsInfo.unuseBlockRsv(rsv, blocksize)
 			return nil, err
 		}

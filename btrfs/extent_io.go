@@ -961,6 +961,8 @@ func (epd *extentPageData) extentWriteCachePages(wbc *mm.WritebackControl) error
 	mapping := inode.Mapping
 	// The ordered extents that come out of this need the inode. If it is being
 	// freed its data are going to be thrown away.
+	fsInfo := inode.root.fsInfo
+	defer fsInfo.endIput(fsInfo.beginIput())
 	if !inode.Igrab() {
 		return nil
 	}

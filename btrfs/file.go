@@ -1534,7 +1534,6 @@ func (inode *Inode) zeroRange(offset, end uint64, keepSize bool) error {
 	inode.punchHoleLockRange(allocStart, allocEnd-1, &cached)
 	err = inode.preallocFileRange(allocStart, allocEnd-allocStart, end, keepSize)
 	inode.ioTree.UnlockExtentCached(allocStart, allocEnd-1, &cached)
-	inode.freeReservedDataSpace(allocEnd - allocStart)
 	return err
 }
 
@@ -1574,6 +1573,7 @@ func (inode *Inode) allocateRange(start, end, fileEnd uint64, keepSize bool) err
 	}
 	inode.lockAndFlushOrderedRange(start, end-1)
 	err = inode.forEachHole(start, end, func(from, to uint64) error {
+		reserved -= to - from
 		return inode.preallocFileRange(from, to-from, fileEnd, keepSize)
 	})
 	inode.ioTree.UnlockExtent(start, end-1)

@@ -233,7 +233,7 @@ func (inode *Inode) cowFileRangeRaw(lockedPage *mm.Page, start, end uint64, unlo
 			return start, false, err
 		}
 		if done {
-			inode.extentClearUnlockDelalloc(start, end, nil, EXTENT_LOCKED|EXTENT_DELALLOC|EXTENT_DEFRAG,
+			inode.extentClearUnlockDelalloc(start, end, nil, EXTENT_LOCKED|EXTENT_DELALLOC|EXTENT_DEFRAG|EXTENT_CLEAR_DATA_RESV,
 				PAGE_UNLOCK|PAGE_CLEAR_DIRTY|PAGE_SET_WRITEBACK|PAGE_END_WRITEBACK)
 			return end + 1, true, nil
 		}
@@ -243,7 +243,7 @@ func (inode *Inode) cowFileRangeRaw(lockedPage *mm.Page, start, end uint64, unlo
 	inode.extentTree.DropExtentMapRange(start, start+numBytes-1, false)
 	for numBytes > 0 {
 		var ins disk.Key
-		err := fsInfo.ReserveExtent(root, numBytes, uint64(fsInfo.sectorsize), 0, allocHint, &ins, true)
+		err := fsInfo.ReserveExtent(root, numBytes, numBytes, uint64(fsInfo.sectorsize), 0, allocHint, &ins, true)
 		if err != nil {
 			inode.extentClearUnlockDelalloc(start, end, lockedPage, delallocFailedBits, delallocFailedOps)
 			return start, false, err
@@ -416,7 +416,7 @@ func (inode *Inode) runDelallocNocow(lockedPage *mm.Page, start, end uint64, for
 			continue
 		}
 		if cowStart != noOffset {
-			_, _, err := inode.cowFileRange(lockedPage, cowStart, cur-1, true)
+			_, _, err := inode.fallbackToCow(lockedPage, cowStart, cur-1)
 			cowStart = noOffset
 			if err != nil {
 				inode.root.snapshotForceCow.WriteUnlock()
@@ -450,13 +450,25 @@ func (inode *Inode) runDelallocNocow(lockedPage *mm.Page, start, end uint64, for
 		inode.AddOrderedExtent(cur, diskBytenr, numBytes, numBytes, typ, disk.BTRFS_COMPRESS_NONE)
 		blockGroup.decNocowWriters()
 		inode.root.snapshotForceCow.WriteUnlock()
-		inode.extentClearUnlockDelalloc(cur, cur+numBytes-1, lockedPage, EXTENT_LOCKED|EXTENT_DELALLOC, PAGE_UNLOCK|PAGE_SET_PRIVATE2)
+		inode.extentClearUnlockDelalloc(cur, cur+numBytes-1, lockedPage, EXTENT_LOCKED|EXTENT_DELALLOC|EXTENT_CLEAR_DATA_RESV, PAGE_UNLOCK|PAGE_SET_PRIVATE2)
 		cur += numBytes
 	}
 	if cowStart != noOffset {
-		return inode.cowFileRange(lockedPage, cowStart, end, true)
+		return inode.fallbackToCow(lockedPage, cowStart, end)
 	}
 	return false, 0, nil
+}
+
+// fallbackToCow copies on write what was to be written in place. Data space may
+// have been too short to reserve any; the extent is paid for from a reservation,
+// so there must be one, even if it is more than there is.
+//
+//kernel:fs/btrfs/inode.c fallback_to_cow
+func (inode *Inode) fallbackToCow(lockedPage *mm.Page, start, end uint64) (pageStarted bool, nrWritten int64, err error) {
+	if !inode.root.fsInfo.reverted(revertMayUseTimely) {
+		inode.ioTree.ClearExtentBit(start, end, EXTENT_NORESERVE, false, nil)
+	}
+	return inode.cowFileRange(lockedPage, start, end, true)
 }
 
 // runDelallocRange finds disk space for the locked delalloc range start..end.
@@ -576,10 +588,10 @@ func (inode *Inode) SetBitHook(state *ExtentState, bits uint32) uint32 {
 	return bits
 }
 
-// ClearBitHook: state stops being delalloc. Its data reservation ends: the data
-// has a reserved extent now, or is gone. With EXTENT_DO_ACCOUNTING it is gone,
-// and so is its unit; otherwise the first state of the call passes its unit on
-// to the ordered extent.
+// ClearBitHook: state stops being delalloc. Its data reservation became a
+// reserved extent when that was found; with EXTENT_CLEAR_DATA_RESV it ends here.
+// With EXTENT_CLEAR_META_RESV the data is gone, and so is its unit; otherwise the
+// first state of the call passes its unit on to the ordered extent.
 //
 //kernel:fs/btrfs/inode.c btrfs_clear_bit_hook @v3.12
 func (inode *Inode) ClearBitHook(state *ExtentState, bits uint32) uint32 {
@@ -591,13 +603,19 @@ func (inode *Inode) ClearBitHook(state *ExtentState, bits uint32) uint32 {
 		}
 		inode.ILock.Unlock()
 	}
+	if bits&(EXTENT_DELALLOC|EXTENT_NORESERVE) == EXTENT_NORESERVE && state.state&EXTENT_NORESERVE != 0 {
+		inode.root.fsInfo.dataSinfo.addMayUse(state.end + 1 - state.start) // see fallbackToCow
+		inode.ILock.Lock()
+		inode.noReserveBytes -= state.end + 1 - state.start
+		inode.ILock.Unlock()
+	}
 	if state.state&EXTENT_DELALLOC == 0 || bits&EXTENT_DELALLOC == 0 {
 		return bits
 	}
 	root := inode.root
 	length := state.end + 1 - state.start
 	switch {
-	case bits&EXTENT_DO_ACCOUNTING != 0:
+	case bits&EXTENT_CLEAR_META_RESV != 0:
 		inode.releaseMetadata(length, unitOfDelalloc)
 	case bits&EXTENT_FIRST_DELALLOC != 0:
 		bits &^= EXTENT_FIRST_DELALLOC
@@ -610,8 +628,12 @@ func (inode *Inode) ClearBitHook(state *ExtentState, bits uint32) uint32 {
 		inode.ILock.Unlock()
 	}
 	noReserve := state.state&EXTENT_NORESERVE != 0
-	if !noReserve {
+	switch {
+	case noReserve:
+	case bits&EXTENT_CLEAR_DATA_RESV != 0 || root.fsInfo.reverted(revertMayUseTimely):
 		root.fsInfo.dataSinfo.freeBytesMayUse(length)
+	default:
+		root.fsInfo.dataSinfo.paidBytes.Add(-int64(length))
 	}
 	root.fsInfo.delallocBytes.Add(-int64(length))
 	inode.ILock.Lock()
@@ -975,10 +997,46 @@ out:
 	if err != nil {
 		inode.Mapping.SetError(err)
 	}
+	// Those whom this wakes may be waiting for the space of a deleted file, which
+	// comes free with our last reference.
+	epoch := fsInfo.beginIput()
 	inode.RemoveOrderedExtent(ordered)
 	ordered.PutOrderedExtent()
 	ordered.PutOrderedExtent()
+	fsInfo.endIput(epoch)
 	return err
+}
+
+// beginIput says that the caller has a reference, perhaps the last one, which he
+// is going to drop, or that he is dropping the last one of a deleted file. Who
+// flushes for space waits for endIput: else he could find nothing to wait for, and
+// no space, although a file was removed.
+//
+// Until endIput the caller may not reserve with FLUSH_ALL.
+//
+//kernel:none the kernel has these gaps
+func (fsInfo *FsInfo) beginIput() (epoch uint32) {
+	epoch = fsInfo.iputEpoch.Load() & 1
+	fsInfo.iputsBegun[epoch].Add(1)
+	return epoch
+}
+
+//kernel:none see beginIput
+func (fsInfo *FsInfo) endIput(epoch uint32) {
+	if fsInfo.iputsBegun[epoch].Add(-1) == 0 {
+		fsInfo.iputsBegunWait.WakeUp()
+	}
+}
+
+// waitOnIputsBegun waits for all that have begun before. There are two counters,
+// so that nobody who begins meanwhile prolongs it.
+//
+//kernel:none see beginIput
+func (fsInfo *FsInfo) waitOnIputsBegun() {
+	fsInfo.iputsBegunMutex.Lock()
+	epoch := (fsInfo.iputEpoch.Add(1) - 1) & 1
+	fsInfo.iputsBegunWait.WaitEvent(func() bool { return fsInfo.iputsBegun[epoch].Load() == 0 })
+	fsInfo.iputsBegunMutex.Unlock()
 }
 
 // AddDelayedIput drops a reference on the inode; if it is the last one, later and
@@ -1702,12 +1760,15 @@ func (inode *Inode) lastExtentEnd() (uint64, error) {
 
 // preallocFileRange gives start..start+numBytes, a hole that the caller has
 // locked and reserved space for, preallocated extents. actualLen is the new
-// i_size unless keepSize.
+// i_size unless keepSize. The reservation is used up, or, after an error, what is
+// left of it is given back.
 //
 //kernel:fs/btrfs/inode.c __btrfs_prealloc_file_range
 func (inode *Inode) preallocFileRange(start, numBytes, actualLen uint64, keepSize bool) error {
 	root := inode.root
 	fsInfo := root.fsInfo
+	reserved := numBytes
+	defer func() { inode.freeReservedDataSpace(reserved) }()
 	hint := inode.getExtentAllocationHint(start, numBytes)
 	for numBytes > 0 {
 		trans, err := root.StartTransaction(3)
@@ -1715,11 +1776,12 @@ func (inode *Inode) preallocFileRange(start, numBytes, actualLen uint64, keepSiz
 			return err
 		}
 		var ins disk.Key
-		err = trans.ReserveExtent(root, min(numBytes, 256<<20), uint64(fsInfo.sectorsize), 0, hint, &ins, true)
+		err = trans.ReserveExtent(root, min(numBytes, 256<<20), min(numBytes, 256<<20), uint64(fsInfo.sectorsize), 0, hint, &ins, true)
 		if err != nil {
 			trans.End()
 			return err
 		}
+		reserved -= fsInfo.paidDataSpace(ins.Offset)
 		err = inode.insertReservedFileExtent(trans, start, &disk.FileExtentItem{
 			RamBytes: ins.Offset, Type: disk.BTRFS_FILE_EXTENT_PREALLOC,
 			DiskBytenr: ins.Objectid, DiskNumBytes: ins.Offset, NumBytes: ins.Offset,
@@ -1839,6 +1901,8 @@ func (dataAops) Readpages(mapping *mm.AddressSpace, pages []*mm.Page) error {
 //kernel:fs/btrfs/inode.c btrfs_writepage @v3.12
 func (dataAops) Writepage(page *mm.Page, wbc *mm.WritebackControl) error {
 	inode := inodeOf(page.Mapping.Load())
+	fsInfo := inode.root.fsInfo
+	defer fsInfo.endIput(fsInfo.beginIput())
 	if !inode.Igrab() {
 		page.RedirtyForWritepage(wbc)
 		page.Unlock()
@@ -1885,6 +1949,7 @@ func (root *Root) startDelallocInodes(nr int) (count int) {
 	// Igrab takes ILock, which is outside of delallocLock: the entries cannot go
 	// away before they are off the list, so take the references afterwards.
 	root.delallocLock.Unlock()
+	defer root.fsInfo.endIput(root.fsInfo.beginIput())
 	for _, inode := range inodes {
 		if !inode.Igrab() {
 			continue

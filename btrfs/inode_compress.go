@@ -70,6 +70,7 @@ type asyncChunk struct {
 	lockedPage *mm.Page // that writepages came with, if it lies in this chunk
 	start, end uint64
 	extents    []asyncExtent
+	epoch      uint32 // of beginIput
 	work       workqueue.Work
 }
 
@@ -175,6 +176,7 @@ func (inode *Inode) cowFileRangeAsync(lockedPage *mm.Page, start, end uint64) (n
 		lockedPage = nil
 		n := chunk.nrPages()
 		if !fsInfo.reverted(revertAsyncInodePinned) {
+			chunk.epoch = fsInfo.beginIput()
 			inode.Ihold()
 		}
 
@@ -281,9 +283,11 @@ func asyncCowFree(work *workqueue.Work) {
 	fsInfo := inode.root.fsInfo
 	clear(chunk.extents)
 	chunk.inode, chunk.lockedPage, chunk.extents = nil, nil, chunk.extents[:0]
+	epoch := chunk.epoch
 	fsInfo.asyncChunks.Put(chunk)
 	if !fsInfo.reverted(revertAsyncInodePinned) {
 		inode.AddDelayedIput()
+		fsInfo.endIput(epoch)
 	}
 }
 
@@ -407,7 +411,7 @@ func (chunk *asyncChunk) cowInline(packed []byte, typ uint8) (done bool) {
 		inode.extentClearUnlockDelalloc(start, end, nil, delallocFailedBits, delallocFailedOps)
 		return true
 	case done:
-		inode.extentClearUnlockDelalloc(start, end, nil, EXTENT_LOCKED|EXTENT_DELALLOC|EXTENT_DEFRAG, delallocFailedOps)
+		inode.extentClearUnlockDelalloc(start, end, nil, EXTENT_LOCKED|EXTENT_DELALLOC|EXTENT_DEFRAG|EXTENT_CLEAR_DATA_RESV, delallocFailedOps)
 		return true
 	}
 	if !chunk.keepsLock() {
@@ -431,7 +435,7 @@ func (chunk *asyncChunk) submitOneAsyncExtent(ae *asyncExtent) {
 	chunk.lockExtent(start, end)
 	var ins disk.Key
 	hint := inode.getExtentAllocationHint(start, ae.ramSize)
-	if err := fsInfo.ReserveExtent(root, ae.compressedSize, ae.compressedSize, 0, hint, &ins, true); err != nil {
+	if err := fsInfo.ReserveExtent(root, ae.ramSize, ae.compressedSize, ae.compressedSize, 0, hint, &ins, true); err != nil {
 		// There is no hole of this size; but perhaps there are smaller ones, into
 		// which the data fit when they need not stay together.
 		freeCompressedPages(ae.pages)

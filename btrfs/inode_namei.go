@@ -1733,6 +1733,9 @@ func (root *Root) lastOrphan(key *disk.Key) (found bool, err error) {
 //
 //kernel:fs/btrfs/inode.c btrfs_evict_inode
 func (inode *Inode) evictInode() {
+	if inode.Nlink() == 0 && inode.root != nil {
+		defer inode.root.fsInfo.endIput(inode.root.fsInfo.beginIput())
+	}
 	inode.evictTruncatePages()
 	// What a log replay leaves without names is an orphan, for the clean-up.
 	if inode.Nlink() > 0 || inode.IsBadInode() || inode.root == nil || inode.root.fsInfo.logRecovering() {

@@ -38,7 +38,7 @@ func (fsInfo *FsInfo) eachDataInode(check func(*Inode) error) (err error) {
 }
 
 // dataSpaceOwned: what is promised of data space is promised to running writes
-// and to delalloc ranges.
+// and to delalloc ranges that have no extent yet.
 //
 //kernel:none see invariant
 func (fsInfo *FsInfo) dataSpaceOwned() error {
@@ -66,10 +66,10 @@ func (fsInfo *FsInfo) dataSpaceOwned() error {
 	}
 	fsInfo.delallocRootLock.Unlock()
 	sinfo.lock.Lock()
-	mayUse, writers := int64(sinfo.bytesMayUse), sinfo.writersBytes.Load()
+	mayUse, writers, paid := int64(sinfo.bytesMayUse), sinfo.writersBytes.Load(), sinfo.paidBytes.Load()
 	sinfo.lock.Unlock()
-	if writers < 0 || mayUse != writers+delalloc {
-		return fmt.Errorf("bytes_may_use is %d: running writes %d, delalloc %d", mayUse, writers, delalloc)
+	if writers < 0 || paid < 0 || mayUse != writers+delalloc-paid {
+		return fmt.Errorf("bytes_may_use is %d: running writes %d, delalloc %d, of which %d have an extent", mayUse, writers, delalloc, paid)
 	}
 	return nil
 }

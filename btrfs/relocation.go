@@ -516,7 +516,6 @@ func (rc *relocControl) copyDataExtent(e *relocExtent) error {
 		return err
 	}
 	err = rc.preallocExtent(e, offset)
-	inode.freeReservedDataSpace(e.len)
 	if err != nil || e.new == 0 {
 		return err
 	}
@@ -524,13 +523,15 @@ func (rc *relocControl) copyDataExtent(e *relocExtent) error {
 }
 
 // preallocExtent takes a reference to the old extent and reserves the place of
-// the copy, in one piece. If the extent has been freed meanwhile there is nothing
-// to copy, and e.new stays 0.
+// the copy, in one piece, for which the caller has reserved space. If the extent
+// has been freed meanwhile there is nothing to copy, and e.new stays 0.
 //
 //kernel:fs/btrfs/relocation.c prealloc_file_extent_cluster
 func (rc *relocControl) preallocExtent(e *relocExtent, offset uint64) error {
 	fsInfo, inode := rc.fsInfo, rc.dataInode
 	root := inode.root
+	reserved := e.len
+	defer func() { inode.freeReservedDataSpace(reserved) }()
 	trans, err := root.StartTransaction(6)
 	if err != nil {
 		return err
@@ -543,12 +544,13 @@ func (rc *relocControl) preallocExtent(e *relocExtent, offset uint64) error {
 		return err
 	}
 	var ins disk.Key
-	err = trans.ReserveExtent(root, e.len, e.len, 0, 0, &ins, true)
+	err = trans.ReserveExtent(root, e.len, e.len, e.len, 0, 0, &ins, true)
 	if err == unix.ENOSPC {
 		trans.End() // the reference goes with the inode
 		return err
 	}
 	if err == nil {
+		reserved -= fsInfo.paidDataSpace(e.len)
 		e.new = ins.Objectid
 		err = inode.insertReservedFileExtent(trans, offset, &disk.FileExtentItem{
 			RamBytes: e.len, Type: disk.BTRFS_FILE_EXTENT_PREALLOC,
@@ -879,7 +881,7 @@ func (rc *relocControl) copyTreeBlock(trans *TransHandle, eb *ExtentBuffer, b *e
 	var ins disk.Key
 	var cow *ExtentBuffer
 	for {
-		if err := trans.reserveExtent(root, blocksize, blocksize, 0, 0, &ins, false); err != nil {
+		if err := trans.reserveExtent(root, blocksize, blocksize, blocksize, 0, 0, &ins, false); err != nil {
 			return nil, err
 		}
 		var err error

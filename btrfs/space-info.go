@@ -49,10 +49,9 @@ const (
 //	mayUse    promised to somebody: a part of free, or more than that
 //
 // A reservation adds to mayUse; when an extent is allocated that pays for it,
-// bytes go from mayUse to reserved (for data they are added to reserved, and
-// the owner of the delalloc range gives his promise back when he clears
-// EXTENT_DELALLOC). The extent item moves them to used, freeing it to pinned,
-// and the commit back to free. So at umount mayUse, reserved and pinned are 0.
+// bytes go from mayUse to reserved. The extent item moves them to used, freeing
+// it to pinned, and the commit back to free. So at umount mayUse, reserved and
+// pinned are 0.
 //
 // Metadata may be promised beyond totalBytes while the device has room for
 // more chunks (canOvercommit). A data chunk is never allocated from space that
@@ -74,6 +73,7 @@ type SpaceInfo struct {
 	bytesReadonly uint64
 	bytesMayUse   uint64
 	writersBytes  kernel.AtomicInt64 // of bytesMayUse, of data: not (yet) of a delalloc range
+	paidBytes     kernel.AtomicInt64 // no longer in bytesMayUse: of writers and delalloc ranges that have an extent
 	diskTotal     uint64             // with copies
 	diskUsed      uint64
 	maxExtentSize uint64 // nothing longer is free; 0: unknown
@@ -181,6 +181,15 @@ func (fsInfo *FsInfo) clearSpaceInfoFull() {
 func (spaceInfo *SpaceInfo) freeBytesMayUse(numBytes uint64) {
 	spaceInfo.lock.Lock()
 	spaceInfo.subMayUse(numBytes)
+	spaceInfo.lock.Unlock()
+}
+
+// addMayUse makes a promise whether there is room or not.
+//
+//kernel:none mirrors btrfs_space_info_update_bytes_may_use
+func (spaceInfo *SpaceInfo) addMayUse(numBytes uint64) {
+	spaceInfo.lock.Lock()
+	spaceInfo.bytesMayUse += numBytes
 	spaceInfo.lock.Unlock()
 }
 
@@ -300,6 +309,7 @@ func (spaceInfo *SpaceInfo) flushSpace(state int) error {
 		fsInfo.StartDelallocRoots(-1)
 		fsInfo.WaitOrderedRoots(-1)
 	case RUN_DELAYED_IPUTS:
+		fsInfo.waitOnIputsBegun()
 		fsInfo.RunDelayedIputs()
 		fsInfo.WaitOnDelayedIputs()
 	case ALLOC_CHUNK, ALLOC_CHUNK_FORCE:
@@ -321,12 +331,12 @@ func (spaceInfo *SpaceInfo) flushSpace(state int) error {
 		return err
 	case COMMIT_TRANS:
 		// Without anything freed a commit brings nothing.
-		spaceInfo.lock.Lock()
-		pinned := spaceInfo.bytesPinned
-		spaceInfo.lock.Unlock()
 		fsInfo.allocMutex.Lock()
 		queued := fsInfo.pendingDel.len()
 		fsInfo.allocMutex.Unlock()
+		spaceInfo.lock.Lock() // after the queue, which empties into it
+		pinned := spaceInfo.bytesPinned
+		spaceInfo.lock.Unlock()
 		if pinned == 0 && queued == 0 {
 			return nil
 		}
@@ -443,6 +453,23 @@ func (fsInfo *FsInfo) FreeReservedDataSpace(bytes uint64) {
 	spaceInfo.writersBytes.Add(-int64(bytes))
 	spaceInfo.subMayUse(bytes)
 	spaceInfo.lock.Unlock()
+}
+
+// paidDataSpace ends a promise of ReserveDataBytes that has not become a delalloc
+// range: bytes of it have become an extent. It returns how much need not be given
+// back any more.
+//
+//kernel:none part of the books of running writes
+func (fsInfo *FsInfo) paidDataSpace(bytes uint64) uint64 {
+	if fsInfo.reverted(revertMayUseTimely) {
+		return 0
+	}
+	spaceInfo := fsInfo.dataSinfo
+	spaceInfo.lock.Lock()
+	spaceInfo.writersBytes.Add(-int64(bytes))
+	spaceInfo.paidBytes.Add(-int64(bytes))
+	spaceInfo.lock.Unlock()
+	return bytes
 }
 
 // SpaceInfos are the accounts, for statfs: who reads them takes their lock.
