@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kbtrfs/kernel"
 	"kbtrfs/xfstests-lite/bash"
 )
 
@@ -66,7 +67,7 @@ func (cmd command) run(sh *bash.Shell, args []string) (status int) {
 	if len(args) == 2 && args[1] == "--help" && c.name != "mkfs.btrfs" && p.search(sh, c.name) != "" {
 		status = c.host() // scripts look there for options
 	} else {
-		status = cmd(c)
+		status = c.guard(cmd)
 	}
 	err := out.Flush()
 	out.Reset(nil)
@@ -80,6 +81,36 @@ func (cmd command) run(sh *bash.Shell, args []string) (status int) {
 	}
 	return status
 }
+
+// guard runs cmd. A panic, a mistake of this program, ends the machine and the case, wherever the shell has called cmd from.
+func (c *call) guard(cmd command) (status int) {
+	if c.p.s.m == nil {
+		return cmd(c)
+	}
+	var err error
+	defer func() {
+		if err != nil {
+			status = 128 + int(unix.SIGABRT)
+			c.p.s.cancel(errPanic)
+		}
+	}()
+	defer c.p.s.m.K.Recover(&err)
+	defer func() {
+		r := recover()
+		if _, oops := r.(*kernel.Oops); !oops {
+			switch r.(type) {
+			case error, string, fmt.Stringer:
+				r = fmt.Sprintf("%s panicked: %v", c.name, r)
+			}
+		}
+		if r != nil {
+			panic(r)
+		}
+	}()
+	return cmd(c)
+}
+
+var errPanic = errors.New("a builtin panicked")
 
 // errText words an error as the C library does.
 func errText(err error) string {

@@ -136,6 +136,9 @@ func Run(ctx context.Context, t *Tree, c Case, o RunOptions) (res Result, err er
 		if errors.As(merr, &setup) {
 			return res, setup.error
 		}
+		if m.K.Dead() != nil { // what else is wrong comes from that
+			res.Status, res.Reason = "", ""
+		}
 		first, rest, _ := strings.Cut(merr.Error(), "\n")
 		res.fail(first, rest)
 	}

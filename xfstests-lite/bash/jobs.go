@@ -150,6 +150,7 @@ func (sh *Shell) background(s *syntax.Stmt) {
 		sh.shared.onJob(true)
 	}
 	j.done = sh.World.Spawn(text, func() {
+		defer sub.closeFds()
 		sub.stmt(&fore)
 		sub.interrupted() // a signal that ended its last command
 		j.finish(sub.finish())

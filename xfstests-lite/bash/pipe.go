@@ -104,6 +104,7 @@ func (sh *Shell) pipeline(c *syntax.BinaryCmd) {
 		subs[i] = sub
 	}
 	run := func(i int) {
+		defer subs[i].closeFds()
 		subs[i].stmt(parts[i].stmt)
 		status[i] = subs[i].finish()
 	}

@@ -239,14 +239,20 @@ func (sh *Shell) Run(name, src string) int {
 // finish runs the EXIT trap, closes everything, and returns the exit status.
 func (sh *Shell) finish() int {
 	sh.exitTrap()
-	for _, e := range sh.fds {
-		sh.unref(e.f)
-	}
-	sh.fds = nil
+	sh.closeFds()
 	if sh.ownWorld {
 		sh.World.Exit()
 	}
 	return sh.status & 255
+}
+
+// closeFds is what remains to be done for a shell that a panic has ended: else those at the other ends of its pipes
+// would wait for ever.
+func (sh *Shell) closeFds() {
+	for _, e := range sh.fds {
+		sh.unref(e.f)
+	}
+	sh.fds = nil
 }
 
 // WaitJobs waits for all background jobs, killing them first when kill is set.
