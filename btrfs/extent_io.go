@@ -298,7 +298,7 @@ type readContext struct {
 	em    ExtentMap // of the last page; valid while the range is locked
 	valid bool
 
-	compressed      []*mm.Page // pages of one compressed extent
+	compressed      []*mm.Page // pages of one reference to a compressed extent
 	compressedFirst ExtentMap  // its map at the first of them
 	readahead       bool
 }
@@ -385,7 +385,9 @@ func (rd *readContext) doReadpage(page *mm.Page) {
 		page.Zero(0, pageSize)
 		rd.done(page, nil)
 	case em.flags&EXTENT_FLAG_COMPRESSED != 0:
-		if len(rd.compressed) > 0 && rd.compressedFirst.blockStart != em.blockStart {
+		// Another extent, or the same one once more: its bytes go elsewhere then.
+		if first := &rd.compressedFirst; len(rd.compressed) > 0 && (first.blockStart != em.blockStart ||
+			first.start != em.start && !inode.root.fsInfo.reverted(revertCompressedShared)) {
 			rd.submitCompressed()
 		}
 		if len(rd.compressed) == 0 {
