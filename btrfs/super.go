@@ -14,6 +14,7 @@ import (
 	"kbtrfs/btrfs/disk"
 	"kbtrfs/kernel/mm"
 	"kbtrfs/vfs"
+	"kbtrfs/workqueue"
 )
 
 // BTRFS_SUPER_MAGIC is what statfs reports as type.
@@ -124,9 +125,13 @@ func parseOptions(v *vfs.VFS, data string, o *MountOptions) error {
 			}
 			o.MaxInline = uint32(min(n, 1<<31))
 		case "thread_pool":
-			n, ok := number(1, 1024)
-			if !ok {
+			n, err := strconv.ParseUint(value, 0, 32)
+			if err != nil {
 				return bad(opt)
+			}
+			if n == 0 {
+				v.K.Printk("BTRFS error: invalid value 0 for thread_pool")
+				return unix.EINVAL
 			}
 			o.ThreadPoolSize = int(n)
 		case "subvol":
@@ -623,9 +628,26 @@ func (superOps) RemountFs(sb *vfs.SuperBlock, flags *vfs.MountFlags, data string
 			return err
 		}
 	}
+	fsInfo.resizeThreadPool(options.ThreadPoolSize)
 	fsInfo.mountOpt = options
 	fsInfo.wakeTransactionKthread() // the commit interval may be another
 	return nil
+}
+
+// resizeThreadPool lets the queues have another number of threads; fixups keep
+// their one.
+//
+//kernel:fs/btrfs/super.c btrfs_resize_thread_pool
+func (fsInfo *FsInfo) resizeThreadPool(size int) {
+	old := fsInfo.mountOpt.ThreadPoolSize
+	if size == old {
+		return
+	}
+	fsInfo.info("resize thread pool %d -> %d", old, size)
+	for _, w := range []*workqueue.Workers{fsInfo.workers, fsInfo.submitWorkers, fsInfo.delallocWorkers, fsInfo.endioWorkers,
+		fsInfo.endioMetaWorkers, fsInfo.endioWriteWorkers} {
+		w.SetMax(size)
+	}
 }
 
 //kernel:fs/btrfs/super.c btrfs_put_super

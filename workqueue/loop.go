@@ -12,7 +12,7 @@ func (w *Workers) workerLoop(me *worker) {
 	w.lock.Lock()
 	w.coming--
 	for {
-		for n := 1; ; n++ {
+		for n := 1; w.nThreads <= w.maxActive; n++ {
 			work := w.pending.PopFront()
 			if work == nil {
 				break
@@ -38,6 +38,15 @@ func (w *Workers) workerLoop(me *worker) {
 		}
 		if w.stopping && w.inflight.Load() == 0 {
 			break
+		}
+		if w.nThreads > w.maxActive {
+			// What we were woken for is another's now.
+			w.nThreads--
+			wake, name := w.callWorker()
+			w.lock.Unlock()
+			w.kick(wake, name)
+			w.leave()
+			return
 		}
 		me.woken.Store(false)
 		me.next, w.idle = w.idle, me

@@ -31,24 +31,24 @@ type Options struct {
 //
 //kernel:fs/btrfs/async-thread.h struct btrfs_workers @v3.12
 type Workers struct {
-	k         *kernel.Kernel
-	name      string
-	ordered   bool
-	maxActive int
-	thresh    int
+	k       *kernel.Kernel
+	name    string
+	ordered bool
+	thresh  int
 
-	lock     kernel.SpinMutex
-	pending  kernel.List[Work] // lock
-	nPending int               // lock
-	order    kernel.List[Work] // lock; in queue order, until OrderedFunc is called
-	idle     *worker           // lock; stack of sleeping threads
-	nThreads int               // lock; running, waking and idle
-	coming   int               // lock; threads woken or started that have not yet looked at pending
-	threads  int               // lock; started in all: for names
-	ordering bool              // lock; a thread is calling OrderedFuncs
-	runs     uint64            // lock; number of the last run
-	started  bool              // lock
-	stopping bool              // lock
+	lock      kernel.SpinMutex
+	maxActive int               // lock
+	pending   kernel.List[Work] // lock
+	nPending  int               // lock
+	order     kernel.List[Work] // lock; in queue order, until OrderedFunc is called
+	idle      *worker           // lock; stack of sleeping threads
+	nThreads  int               // lock; running, waking and idle
+	coming    int               // lock; threads woken or started that have not yet looked at pending
+	threads   int               // lock; started in all: for names
+	ordering  bool              // lock; a thread is calling OrderedFuncs
+	runs      uint64            // lock; number of the last run
+	started   bool              // lock
+	stopping  bool              // lock
 
 	inflight kernel.WatchedInt64 // items from Queue until their last function has returned
 	empty    kernel.WaitQueue
@@ -235,6 +235,22 @@ func (w *Workers) kick(wake *worker, name string) {
 	} else if name != "" {
 		w.startWorker(name)
 	}
+}
+
+// SetMax changes how many items are done at a time. Threads that are too many
+// leave after the item that they are at.
+//
+//kernel:fs/btrfs/async-thread.c btrfs_workqueue_set_max
+func (w *Workers) SetMax(maxActive int) {
+	w.lock.Lock()
+	w.maxActive = max(maxActive, 1)
+	var wake *worker
+	var name string
+	if w.started {
+		wake, name = w.callWorker()
+	}
+	w.lock.Unlock()
+	w.kick(wake, name)
 }
 
 // Flush sleeps until the queue is empty: all items done, in order too.

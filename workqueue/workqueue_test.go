@@ -311,6 +311,49 @@ func TestShrink(t *testing.T) {
 	clean(t, k)
 }
 
+// TestSetMax: with a larger maximum items that waited for a thread get one, with
+// a smaller one no more run at a time than that, as soon as those that run have
+// ended; and none is forgotten.
+func TestSetMax(t *testing.T) {
+	worlds(t, 300, func(k *kernel.Kernel) {
+		var gate, second kernel.Completion
+		gate.Init(k.Class("gate"))
+		second.Init(k.Class("second"))
+		var running, most, done kernel.AtomicInt32
+		w := New(k, "resized", 1, Options{})
+		w.Start()
+		for i := range 4 {
+			w.Queue(&Work{Func: func(*Work) {
+				if i == 1 {
+					second.Complete()
+				}
+				gate.Wait()
+				done.Add(1)
+			}})
+		}
+		w.SetMax(3)
+		second.Wait()
+		w.SetMax(1)
+		gate.CompleteAll()
+		w.Flush()
+		for range 6 {
+			w.Queue(&Work{Func: func(*Work) {
+				if n := running.Add(1); n > most.Load() {
+					most.Store(n)
+				}
+				k.CondResched()
+				running.Add(-1)
+				done.Add(1)
+			}})
+		}
+		w.Flush()
+		k.BUG_ON(most.Load() != 1, "%d at a time", most.Load())
+		k.BUG_ON(done.Load() != 10, "%d done", done.Load())
+		w.Stop()
+		k.BUG_ON(w.Threads() != 0, "%d threads", w.Threads())
+	})
+}
+
 // TestQueueNotRunning: losing work silently would look like a hang elsewhere.
 func TestQueueNotRunning(t *testing.T) {
 	k := kernel.New(kernel.Options{})

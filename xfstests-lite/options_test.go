@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"kbtrfs/btrfs/oracle"
 )
 
@@ -28,6 +30,10 @@ var mountOptions = []struct{ options, shown string }{
 	{"thread_pool=3", "rw,relatime,thread_pool=3,space_cache=v2"},
 	{"thread_pool=0", ""},
 	{"thread_pool=x", ""},
+	{"thread_pool=0x10", "rw,relatime,thread_pool=16,space_cache=v2"},
+	{"thread_pool=5000", "rw,relatime,thread_pool=5000,space_cache=v2"},
+	{"thread_pool=1k", ""},
+	{"thread_pool=4294967296", ""},
 	{"commit=5,flushoncommit", "rw,relatime,flushoncommit,space_cache=v2,commit=5"},
 	{"commit=30", "rw,relatime,space_cache=v2"},
 	{"commit=0,flushoncommit,noflushoncommit", "rw,relatime,space_cache=v2"},
@@ -141,5 +147,55 @@ func TestMountOptionsOfTheKernel(t *testing.T) {
 		if got != o.shown {
 			t.Errorf("-o %s: %q, want %q", o.options, got, o.shown)
 		}
+	}
+}
+
+// A remount can change the size of the thread pool while it works; one that does not name it leaves it as it is.
+func TestRemountThreadPool(t *testing.T) {
+	m := NewMachine(MachineOptions{Kind: Btrfs})
+	err := m.Run(func() error {
+		m.AddMem(ScratchDev, 256<<20)
+		if _, err := m.Mkfs(ScratchDev, []string{"-n", "4096", ScratchDev}); err != nil {
+			return err
+		}
+		if err := m.Mount(m.root, ScratchDev, ScratchMnt, "btrfs", 0, "thread_pool=2"); err != nil {
+			return err
+		}
+		want := func(pool string) {
+			t.Helper()
+			for _, one := range m.root.Mounts() {
+				if one.Target == ScratchMnt && !strings.Contains(one.Options, pool) {
+					t.Errorf("%s, want %s", one.Options, pool)
+				}
+			}
+		}
+		for _, c := range []struct{ options, pool string }{{"thread_pool=5", "thread_pool=5,"}, {"autodefrag", "thread_pool=5,"}, {"thread_pool=1", "thread_pool=1,"}} {
+			if err := m.Mount(m.root, ScratchDev, ScratchMnt, "btrfs", unix.MS_REMOUNT, c.options); err != nil {
+				return err
+			}
+			want(c.pool)
+			fd, err := m.root.Open(ScratchMnt+"/f", unix.O_CREAT|unix.O_RDWR, 0o644)
+			if err != nil {
+				return err
+			}
+			if _, err := m.root.Write(fd, make([]byte, 1<<20)); err != nil {
+				return err
+			}
+			if err := m.root.Fsync(fd); err != nil {
+				return err
+			}
+			m.root.Close(fd)
+		}
+		if err := m.Mount(m.root, ScratchDev, ScratchMnt, "btrfs", unix.MS_REMOUNT, "thread_pool=0"); err != unix.EINVAL {
+			t.Errorf("thread_pool=0: %v", err)
+		}
+		want("thread_pool=1,")
+		if log := strings.Join(m.K.Dmesg(), "\n"); !strings.Contains(log, "resize thread pool 2 -> 5") || !strings.Contains(log, "resize thread pool 5 -> 1") {
+			t.Errorf("the log does not tell of it: %s", log)
+		}
+		return m.root.Umount(ScratchMnt, 0)
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
