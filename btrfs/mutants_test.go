@@ -31,6 +31,16 @@ var subvolMutants = []sourceMutant{
 	{"a snapshot does not wait for data", "ioctl_subvol.go", "\troot.WaitOrderedExtents(-1)\n", ""},
 }
 
+// emptyPropertyMutants are mistakes that TestEmptyProperty must find.
+var emptyPropertyMutants = []sourceMutant{
+	{"an empty property is kept", "props.go", "\tif len(value) == 0 {\n\t\tvalue = nil\n\t}\n\tif err := inode.validateProp(", "\tif err := inode.validateProp("},
+	{"a property that is not there cannot be taken away", "xattr.go", "\t\t\tif flags&unix.XATTR_REPLACE != 0 {\n\t\t\t\treturn unix.ENODATA\n\t\t\t}\n\t\t\treturn nil\n", "\t\t\treturn unix.ENODATA\n"},
+}
+
+func TestEmptyPropertyMutants(t *testing.T) {
+	testMutants(t, emptyPropertyMutants, "TestEmptyProperty")
+}
+
 func TestFsxMutants(t *testing.T) {
 	testMutants(t, fsxMutants, "TestFsx", "KTEST_FSX=6,1500")
 }

@@ -14,8 +14,7 @@ import (
 // An empty value takes a property away, and it does not matter if there was none;
 // removexattr says ENODATA then.
 //
-// Mutations: setxattrProp keeps the empty value (EINVAL); doSetxattr gives ENODATA
-// without XATTR_REPLACE too.
+// Mutations: emptyPropertyMutants.
 func TestEmptyProperty(t *testing.T) {
 	k := kernel.New(kernel.Options{})
 	dev := mkimage(t, k, 128<<20, mkfs.Options{})
