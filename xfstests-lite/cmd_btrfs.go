@@ -150,6 +150,9 @@ func cmdMkfs(c *call) int {
 			return c.btrfsError("%s is mounted", devs[0])
 		}
 	}
+	if c.p.s.m.claimed(devs[0]) {
+		return c.btrfsError("unable to open %s: Device or resource busy", devs[0])
+	}
 	out, err := c.p.s.m.Mkfs(devs[0], args)
 	c.printf("%s", out)
 	if err != nil {
@@ -233,19 +236,8 @@ func cmdBtrfs(c *call) int {
 		return cmdBtrfsDf(c, args[2:])
 	case short(word(0), "filesystem") && word(1) != "" && strings.HasPrefix("usage", word(1)):
 		return cmdBtrfsUsage(c, args[2:])
-	case short(word(0), "inspect-internal") && word(1) != "" && (strings.HasPrefix("dump-super", word(1)) || strings.HasPrefix("dump-tree", word(1))):
-		last := args[len(args)-1]
-		d := c.p.s.m.device(last)
-		if d == nil {
-			return c.btrfsError("cannot open '%s'", last)
-		}
-		if d.image == "" {
-			return cmdElsewhere(c)
-		}
-		if full := c.p.search(c.sh, "btrfs"); full != "" {
-			c.flush()
-			return c.p.runHost(c.sh, append([]string{full}, c.args...))
-		}
+	case short(word(0), "inspect-internal") && (word(1) == "dump-super" || word(1) == "dump-tree"):
+		return cmdBtrfsInspect(c, word(1), args[2:])
 	case word(0) == "restore" && len(args) > 2 && c.p.isOurs(c.abs(word(len(args)-1))):
 		return cmdBtrfsRestore(c, args[1:])
 	case word(len(args)-1) == "--help":

@@ -4,6 +4,7 @@ package xfstests
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -191,6 +192,13 @@ func (m *Machine) dmCreate(name, table string) error {
 		m.kept[node] = false
 	}
 	return nil
+}
+
+// claimed tells whether a device of device-mapper lies over the one of this name: nobody else may use that.
+func (m *Machine) claimed(name string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.ContainsFunc(m.devs, func(d *device) bool { return d.dm != nil && d.dm.below != nil && d.dm.below.name == name })
 }
 
 // removeDevice forgets a device of device-mapper.

@@ -99,7 +99,7 @@ func MountFlags(opts []string) (flags, clear vfs.MountFlags, data string) {
 }
 
 func cmdMount(c *call) int {
-	opts, names, ok := c.getopt("t:o:rwnvaBfsL:U:iV", map[string]byte{"version": 'V', "types=": 't', "options=": 'o', "read-only": 'r', "bind": 'B', "rbind": 'R', "move": 'M', "verbose": 'v',
+	opts, names, ok := c.getopt("t:o:O:rwnvaBfsL:U:iV", map[string]byte{"version": 'V', "types=": 't', "options=": 'o', "read-only": 'r', "bind": 'B', "rbind": 'R', "move": 'M', "verbose": 'v',
 		"make-shared": '1', "make-slave": '2', "make-private": '3', "make-unbindable": '4', "make-rshared": '5', "make-rslave": '6', "make-rprivate": '7', "make-runbindable": '8'})
 	if !ok {
 		return usageStatus
@@ -210,7 +210,12 @@ func (c *call) missingOption(data string) {
 	if !c.p.s.strict || data == "" || len(log) == 0 {
 		return
 	}
-	for o := range strings.SplitSeq(data, ",") {
+	options := strings.Split(data, ",")
+	if slices.Contains(options, "clear_cache") && strings.Contains(strings.Join(log[max(0, len(log)-2):], " "), "cannot disable free-space-tree") {
+		c.p.s.Notrun("removing the free space tree (clear_cache) is not built in")
+		return
+	}
+	for _, o := range options {
 		name, _, _ := strings.Cut(o, "=")
 		if slices.Contains(btrfsOptions, name) && strings.Contains(log[len(log)-1], "'"+o+"'") {
 			c.p.s.Notrun("mount option " + o + " is not supported")

@@ -20,7 +20,7 @@ var helpers map[string]command
 func init() {
 	helpers = map[string]command{
 		"src/renameat2": helperRenameat2, "src/feature": helperFeature, "src/getpagesize": func(c *call) int { c.printf("4096\n"); return 0 },
-		"src/fssum": nil, "src/cloner": nil, "src/lstat64": helperLstat64, "src/touch2": cmdTouch, "src/min_dio_alignment": func(c *call) int { c.printf("4096\n"); return 0 },
+		"src/fssum": nil, "src/cloner": helperCloner, "src/unlink-fsync": helperUnlinkFsync, "src/lstat64": helperLstat64, "src/touch2": cmdTouch, "src/min_dio_alignment": func(c *call) int { c.printf("4096\n"); return 0 },
 		"src/multi_open_unlink": helperMultiOpenUnlink, "src/punch-alternating": helperPunchAlternating, "src/truncfile": helperTruncfile,
 		"ltp/fsx": helperFsx, "ltp/fsstress": helperFsstress,
 		"src/t_mmap_dio": helperMmapDio, "src/mapread": helperMapread, "src/mapwrite": helperMapwrite,
@@ -143,34 +143,52 @@ func helperLstat64(c *call) int {
 	return 0
 }
 
-// helperMultiOpenUnlink keeps unlinked files open and sleeps: -f PREFIX -n FILES -s SECONDS -e N.
+// helperMultiOpenUnlink keeps unlinked files open and sleeps: -f PREFIX -n FILES -s SECONDS, -e ATTRIBUTES of -v BYTES each; -S syncs
+// between creating and unlinking, -F afterwards.
 func helperMultiOpenUnlink(c *call) int {
-	opts, _, ok := c.getopt("e:f:n:s:", nil)
+	opts, _, ok := c.getopt("e:f:Fn:s:Sv:", nil)
 	if !ok {
 		return 1
 	}
-	prefix := "test_file"
-	n, sleep := 1000, 3600
+	prefix := "file"
+	n, sleep, attrs, attrLen := 100, 60, 0, 64<<10
 	for _, o := range opts {
 		v, _ := strconv.Atoi(o.value)
 		switch o.c {
+		case 'e':
+			attrs = v
 		case 'f':
 			prefix = o.value
 		case 'n':
 			n = v
 		case 's':
 			sleep = v
+		case 'v':
+			attrLen = v
 		}
 	}
 	for i := 1; i <= n; i++ {
-		fs, abs := c.at(fmt.Sprintf("%s.%d", prefix, i))
-		h, err := fs.Open(abs, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		name := fmt.Sprintf("%s.%d", prefix, i)
+		fs, abs := c.at(name)
+		h, err := fs.Open(abs, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
 		if err != nil {
-			return c.fail("%s", errText(err))
+			return c.fail("failed to create \"%s\": %s", name, errText(err))
 		}
 		defer h.Close()
-		if err := fs.Unlink(abs); err != nil {
-			return c.fail("%s", errText(err))
+		if has(opts, 'S') {
+			err = h.Syncfs()
+		}
+		for j := 0; err == nil && j < attrs; j++ {
+			err = fs.Setxattr(abs, fmt.Sprintf("user.name.%d", j), make([]byte, attrLen), 0, true)
+		}
+		if err == nil {
+			err = fs.Unlink(abs)
+		}
+		if err == nil && has(opts, 'F') {
+			err = h.Fsync()
+		}
+		if err != nil {
+			return c.fail("%s: %s", name, errText(err))
 		}
 	}
 	sub := *c

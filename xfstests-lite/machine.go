@@ -331,6 +331,9 @@ type mountCall struct {
 
 // Mount mounts a device as mount(2) does.
 func (m *Machine) Mount(p *vfs.Process, dev, dir, fstype string, flags vfs.MountFlags, data string) error {
+	if flags&(unix.MS_REMOUNT|unix.MS_BIND|unix.MS_MOVE) == 0 && m.claimed(dev) {
+		return unix.EBUSY
+	}
 	if m.onMount != nil {
 		m.onMount(mountCall{dev, dir, fstype, flags, data})
 	}
