@@ -60,6 +60,32 @@ func program(t *testing.T, name string, o ProgramOptions) *Program {
 	return p
 }
 
+// What the jobs of the race group see of one another is linearizable: a few
+// schedules; `ktest lin -g race` looks longer.
+func TestRaceHistories(t *testing.T) {
+	cases, err := Builtin().Cases("race")
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls := 0
+	for _, c := range cases {
+		p := program(t, c.Name, ProgramOptions{NoInvariants: true})
+		for seed := range uint64(3) {
+			h, found, err := p.History(explore.NewSampler(seed))
+			if err != nil || found != nil {
+				t.Fatalf("%s seed %d: %v %v", c.Name, seed, err, found)
+			}
+			calls += len(h.Calls)
+			if v := linearizability.Check(h, linearizability.Options{}); !v.OK() {
+				t.Errorf("%s seed %d: %v", c.Name, seed, v)
+			}
+		}
+		p.Close()
+	}
+	t.Logf("%d cases, %d calls", len(cases), calls)
+}
+
+// Their histories are judged, not only recorded.
 func TestCaseHistories(t *testing.T) {
 	for _, name := range []string{"crash/006", "crash/003", "crash/008"} {
 		p := program(t, name, ProgramOptions{})
