@@ -154,14 +154,12 @@ func Run(ctx context.Context, p Program, o Options) (Result, error) {
 
 // worker runs schedules until there are no more.
 func (c *campaign) worker(ctx context.Context) {
-	st, err := newStrategy(c.o)
+	s, next, err := Schedules(c.o)
 	if err != nil {
 		c.fail(err)
 		return
 	}
-	s := sched.NewWith(sched.Options{Strategy: st, Keep: true, Order: true, MaxSteps: c.o.MaxSteps, InvariantEvery: invariantEvery})
 	defer s.Close()
-	smp, sampled := st.(sampler)
 	for !c.stop.Load() && ctx.Err() == nil {
 		i := c.next.Add(1) - 1
 		if c.o.Shards > 1 {
@@ -170,9 +168,7 @@ func (c *campaign) worker(ctx context.Context) {
 		if c.o.Schedules > 0 && i >= c.o.Schedules {
 			return
 		}
-		if sampled {
-			smp.Reseed(seedOf(c.o.Seed, i))
-		}
+		next(i)
 		thorough := i%c.o.Thorough == 0
 		f, err := c.p.Run(s, RunOptions{Thorough: thorough})
 		if errors.Is(err, sched.ErrExhausted) {

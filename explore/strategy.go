@@ -52,11 +52,25 @@ func newStrategy(o Options) (sched.Strategy, error) {
 	return nil, fmt.Errorf("unknown strategy %q, known are %s", o.Strategy, strings.Join(Strategies, ", "))
 }
 
-// NewSampler makes a scheduler for one run, whose caller judges it.
-func NewSampler(seed uint64) *sched.Scheduler {
-	s := sched.NewPOS(seedOf(seed, 0))
-	s.Early = earlyAlarm
-	return sched.NewWith(sched.Options{Strategy: s, MaxSteps: maxSteps})
+// Schedules makes a scheduler for runs that their caller judges, and what it calls
+// before run i. A bounded search ends with sched.ErrExhausted, and aborts runs in
+// which nothing new could come.
+func Schedules(o Options) (s *sched.Scheduler, next func(i int64), err error) {
+	st, err := newStrategy(o)
+	if err != nil {
+		return nil, nil, err
+	}
+	steps := o.MaxSteps
+	if steps == 0 {
+		steps = maxSteps
+	}
+	smp, sampled := st.(sampler)
+	next = func(i int64) {
+		if sampled {
+			smp.Reseed(seedOf(o.Seed, i))
+		}
+	}
+	return sched.NewWith(sched.Options{Strategy: st, Keep: true, Order: true, MaxSteps: steps, InvariantEvery: invariantEvery}), next, nil
 }
 
 // mix takes partial order sampling for three schedules in four, and PCT for the

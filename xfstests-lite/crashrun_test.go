@@ -10,6 +10,7 @@ import (
 
 	"kbtrfs/crash"
 	"kbtrfs/explore"
+	"kbtrfs/kernel/sched"
 	"kbtrfs/linearizability"
 )
 
@@ -70,14 +71,16 @@ func TestRaceHistories(t *testing.T) {
 	calls := 0
 	for _, c := range cases {
 		p := program(t, c.Name, ProgramOptions{NoInvariants: true})
-		for seed := range uint64(3) {
-			h, found, err := p.History(explore.NewSampler(seed))
+		s, next := runsOf(t, explore.Options{})
+		for i := range int64(3) {
+			next(i)
+			h, found, err := p.History(s)
 			if err != nil || found != nil {
-				t.Fatalf("%s seed %d: %v %v", c.Name, seed, err, found)
+				t.Fatalf("%s schedule %d: %v %v", c.Name, i, err, found)
 			}
 			calls += len(h.Calls)
 			if v := linearizability.Check(h, linearizability.Options{}); !v.OK() {
-				t.Errorf("%s seed %d: %v", c.Name, seed, v)
+				t.Errorf("%s schedule %d: %v", c.Name, i, v)
 			}
 		}
 		p.Close()
@@ -89,8 +92,10 @@ func TestRaceHistories(t *testing.T) {
 func TestCaseHistories(t *testing.T) {
 	for _, name := range []string{"crash/006", "crash/003", "crash/008"} {
 		p := program(t, name, ProgramOptions{})
-		for seed := range uint64(3) {
-			h, found, err := p.History(explore.NewSampler(seed))
+		s, next := runsOf(t, explore.Options{})
+		for seed := range int64(3) {
+			next(seed)
+			h, found, err := p.History(s)
 			if err != nil || found != nil {
 				t.Fatalf("%s: %v %v", name, err, found)
 			}
@@ -108,43 +113,58 @@ func TestCaseHistories(t *testing.T) {
 	}
 }
 
+func runsOf(t *testing.T, o explore.Options) (*sched.Scheduler, func(int64)) {
+	t.Helper()
+	s, next, err := explore.Schedules(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s, next
+}
+
 // The size that a direct append loses beside a truncate (41a2ee75aab0) shows in
 // what clients see after the next mount, and in what a crash leaves of a file that
-// was synced; with the commit applied neither does in as many schedules.
+// was synced: in a search of all orders with two preemptions. With the commit
+// applied neither does in as many schedules.
 func TestLostSize(t *testing.T) {
-	const most = 1000
-	lost := func(p *Program, seed uint64) bool {
-		h, _, err := p.History(explore.NewSampler(seed))
-		if err != nil {
-			t.Fatal(err)
+	lost := func(p *Program, s *sched.Scheduler) (bool, error) {
+		h, _, err := p.History(s)
+		if h == nil {
+			return false, err
 		}
 		v := linearizability.Check(h, linearizability.Options{})
-		return slices.ContainsFunc(v.Violations, func(x *linearizability.Violation) bool { return x.Rule == "size" })
+		return slices.ContainsFunc(v.Violations, func(x *linearizability.Violation) bool { return x.Rule == "size" }), err
 	}
-	torn := func(p *Program, seed uint64) bool {
-		rep, _, err := p.Crash(context.Background(), explore.NewSampler(seed), crash.Options{Exhaustive: 1, Pairs: 1, Torn: 1})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return len(rep.Findings) > 0 && strings.Contains(rep.Findings[0].Err.Error(), "/f: size 4096, not in 8192..8192")
+	left := func(p *Program, s *sched.Scheduler) (bool, error) {
+		rep, _, err := p.Crash(context.Background(), s, crash.Options{Exhaustive: 1, Pairs: 1, Torn: 1})
+		return len(rep.Findings) > 0 && strings.Contains(rep.Findings[0].Err.Error(), "/f: size 4096, not in 8192..8192"), err
 	}
 	for _, c := range []struct {
 		name  string
-		found func(*Program, uint64) bool
-	}{{"history", lost}, {"crash", torn}} {
+		shows func(*Program, *sched.Scheduler) (bool, error)
+	}{{"history", lost}, {"crash", left}} {
 		t.Run(c.name, func(t *testing.T) {
-			reverted, applied := program(t, "race/004", ProgramOptions{Revert: "isize-under-lock", NoInvariants: true}), program(t, "race/004", ProgramOptions{NoInvariants: true})
-			n := uint64(0)
-			for !c.found(reverted, n) {
-				if n++; n == most {
-					t.Fatalf("not found in %d schedules", most)
+			// look returns after how many schedules it shows, 0 if not in n.
+			look := func(revert string, n int) int {
+				p := program(t, "race/004", ProgramOptions{Revert: revert, NoInvariants: true})
+				s, _ := runsOf(t, explore.Options{Strategy: "dfs", Preemptions: 2})
+				for i := range n {
+					if shows, err := c.shows(p, s); err != nil {
+						t.Fatalf("schedule %d: %v", i+1, err)
+					} else if shows {
+						return i + 1
+					}
 				}
+				return 0
+			}
+			n := look("isize-under-lock", 3000)
+			if n == 0 {
+				t.Fatal("not found")
 			}
 			t.Logf("found by schedule %d", n)
-			for seed := range n + 1 {
-				if c.found(applied, seed) {
-					t.Fatalf("found in schedule %d, with the commit applied", seed)
-				}
+			if i := look("", n); i > 0 {
+				t.Fatalf("found in schedule %d, with the commit applied", i)
 			}
 		})
 	}

@@ -306,12 +306,15 @@ func (p *Program) Run(s *sched.Scheduler, o explore.RunOptions) (*explore.Findin
 	return found, err
 }
 
-// History runs the case under s, and returns what its calls saw. The finding is
-// what else is wrong.
+// History runs the case under s, and returns what its calls saw, nil if s aborted
+// the run. The finding is what else is wrong.
 func (p *Program) History(s *sched.Scheduler) (*linearizability.History, *explore.Finding, error) {
 	rec := p.mark.calls.Branch()
 	found, err := p.run(s, explore.RunOptions{Thorough: true}, rec, nil)
-	return rec.History(), found, err
+	if err != nil || s.Aborted() {
+		return nil, nil, err
+	}
+	return rec.History(), found, nil
 }
 
 // run runs the case under s with a branch of the mark's recorder. wrap is

@@ -20,7 +20,7 @@ import (
 
 var crashCommand = &command{
 	name: "crash",
-	usage: "[-g GROUP] [--explore [--schedules N]] [--kernel N] [--revert SLUG] [--out DIR] [--json] [CASE...]\n" +
+	usage: "[-g GROUP] [--explore [--schedules N] [--strategy NAME]] [--kernel N] [--revert SLUG] [--out DIR] [--json] [CASE...]\n" +
 		"       ktest crash --seq N [--shard I/N] [-j N] [--kernel N] [--revert SLUG] [--out DIR] [--json]\n" +
 		"       ktest crash --log FILE [--since MARK] [--kernel N] [--out DIR] [--json] IMAGE",
 	short: "judge the states that a crash can leave; no argument = the crash group",
@@ -35,7 +35,8 @@ func runCrash(ctx context.Context, c *command, args []string) error {
 	logFile := f.String("log", "", "instead of cases, what `FILE` says was written, a log of dm-log-writes or of ktest mount --log; IMAGE is the device as it was before")
 	since := f.String("since", "", "of --log, only states after the first mark of this `NAME`")
 	explore := f.Bool("explore", false, "the logs of many schedules of each case")
-	schedules := f.Int("schedules", 20, "with --explore: how many `SCHEDULES`")
+	var many schedules
+	many.define(f, 20)
 	seed := f.Uint64("seed", 1, "`SEED` of the first schedule")
 	kernel := f.Int("kernel", 0, "let btrfs check and the kernel judge up to `N` images too (needs root)")
 	exhaustive := f.Int("exhaustive", 10, "all subsets of up to `N` writes")
@@ -100,11 +101,11 @@ func runCrash(ctx context.Context, c *command, args []string) error {
 		return err
 	}
 	defer done()
-	o := programOptions(*mountOpts, revert)
+	many.set(*seed, *mountOpts, revert, *asJSON)
 	cache := xfstests.NewCache()
 	for _, one := range cases {
 		if *explore {
-			err = schedulesOf(ctx, one, o, *seed, *schedules, func(p *xfstests.Program, where string, s *sched.Scheduler) (bool, error) {
+			err = many.of(ctx, one, func(p *xfstests.Program, where string, s *sched.Scheduler) (bool, error) {
 				rep, found, err := p.Crash(ctx, s, options)
 				if err != nil {
 					return false, err
@@ -112,12 +113,12 @@ func runCrash(ctx context.Context, c *command, args []string) error {
 				r.add(where, rep)
 				if found != nil {
 					r.failed++
-					fmt.Printf("%s: %s: %s\n", where, found.Kind, found.Msg)
+					many.tell(where, found.Kind, found.Msg)
 				}
 				return len(rep.Findings) == 0 && found == nil, nil
 			})
 		} else {
-			err = r.once(ctx, one, xfstests.RunOptions{Kind: xfstests.Btrfs, MountOptions: o.MountOptions, Cache: cache, Params: options.Params}, options)
+			err = r.once(ctx, one, xfstests.RunOptions{Kind: xfstests.Btrfs, MountOptions: many.p.MountOptions, Cache: cache, Params: options.Params}, options)
 		}
 		if ctx.Err() != nil {
 			break

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,7 +21,7 @@ import (
 
 var linCommand = &command{
 	name:  "lin",
-	usage: "[--live] [--clients N] [--mix FILE] [--calls N] [--time D] [--schedules N] [--revert SLUG] [--out DIR] [--json] [-g GROUP] [CASE...]",
+	usage: "[--live] [--clients N] [--mix FILE] [--calls N] [--time D] [--schedules N] [--strategy NAME] [--revert SLUG] [--out DIR] [--json] [-g GROUP] [CASE...]",
 	short: "judge whether what clients see is linearizable; no CASE = a live run of mixed clients",
 	run:   runLin,
 }
@@ -33,7 +34,8 @@ func runLin(ctx context.Context, c *command, args []string) error {
 	mixFile := f.String("mix", "", "what the clients do, from `FILE` (\"-\": print the default)")
 	calls := f.Int("calls", 0, "stop the live run after `NUMBER` calls (default 100000 without --time)")
 	limit := f.Duration("time", 0, "stop the live run after `DURATION`")
-	schedules := f.Int("schedules", 100, "run each CASE under so many `SCHEDULES`")
+	var many schedules
+	many.define(f, 100)
 	seed := f.Uint64("seed", 1, "`SEED` of the first schedule, or of the clients")
 	mountOpts := f.String("o", "", "mount `OPTIONS`")
 	var revert string
@@ -53,7 +55,8 @@ func runLin(ctx context.Context, c *command, args []string) error {
 		if err != nil {
 			return usageError{err}
 		}
-		return l.cases(ctx, cases, *seed, *schedules, programOptions(*mountOpts, revert))
+		many.set(*seed, *mountOpts, revert, *asJSON)
+		return l.cases(ctx, cases, many)
 	}
 	mix := linearizability.DefaultMix()
 	switch *mixFile {
@@ -102,13 +105,13 @@ type linRun struct {
 }
 
 // cases runs cases under many schedules.
-func (l *linRun) cases(ctx context.Context, cases []xfstests.Case, seed uint64, schedules int, o xfstests.ProgramOptions) error {
+func (l *linRun) cases(ctx context.Context, cases []xfstests.Case, many schedules) error {
 	judged := time.Duration(0)
 	for _, one := range cases {
-		err := schedulesOf(ctx, one, o, seed, schedules, func(p *xfstests.Program, where string, s *sched.Scheduler) (bool, error) {
+		err := many.of(ctx, one, func(p *xfstests.Program, where string, s *sched.Scheduler) (bool, error) {
 			h, found, err := p.History(s)
-			if err != nil {
-				return false, err
+			if err != nil || h == nil {
+				return true, err
 			}
 			t := time.Now()
 			v := linearizability.Check(h, linearizability.Options{})
@@ -116,7 +119,7 @@ func (l *linRun) cases(ctx context.Context, cases []xfstests.Case, seed uint64, 
 			l.verdict(where, v)
 			if found != nil {
 				l.violations++
-				fmt.Printf("%s: %s: %s\n", where, found.Kind, found.Msg)
+				many.tell(where, found.Kind, found.Msg)
 			}
 			return v.OK() && found == nil, nil
 		})
@@ -132,40 +135,63 @@ func (l *linRun) cases(ctx context.Context, cases []xfstests.Case, seed uint64, 
 	return l.end(judged)
 }
 
-// programOptions are those of cases that are run under many schedules.
-func programOptions(mountOpts, revert string) xfstests.ProgramOptions {
-	o := xfstests.ProgramOptions{Revert: revert, NoInvariants: true}
-	if mountOpts != "" {
-		o.MountOptions = "-o " + mountOpts
-	}
-	return o
+// schedules are those under which cases are run.
+type schedules struct {
+	o    explore.Options
+	json bool
+	p    xfstests.ProgramOptions
 }
 
-// schedulesOf runs a case under n schedules, until one is bad.
-func schedulesOf(ctx context.Context, one xfstests.Case, o xfstests.ProgramOptions, seed uint64, n int,
-	run func(p *xfstests.Program, where string, s *sched.Scheduler) (good bool, err error)) error {
-	p, err := xfstests.NewProgram(xfstests.Builtin(), one, o)
+// define adds the options that say which.
+func (m *schedules) define(f *flag.FlagSet, n int64) {
+	f.Int64Var(&m.o.Schedules, "schedules", n, "run each CASE under so many `SCHEDULES`")
+	f.StringVar(&m.o.Strategy, "strategy", "", "`NAME` of the strategy: "+strings.Join(explore.Strategies, ", ")+" (default pos)")
+	f.IntVar(&m.o.Preemptions, "preemptions", 2, "dfs: at most `K` preemptions")
+}
+
+// set takes what other options say.
+func (m *schedules) set(seed uint64, mountOpts, revert string, asJSON bool) {
+	m.o.Seed, m.o.Depth, m.json = seed, 3, asJSON
+	m.p = xfstests.ProgramOptions{Revert: revert, NoInvariants: true}
+	if mountOpts != "" {
+		m.p.MountOptions = "-o " + mountOpts
+	}
+}
+
+// tell tells what is wrong with a run beside what was looked for.
+func (m schedules) tell(where, kind, why string) {
+	if !m.json {
+		fmt.Printf("%s: %s: %s\n", where, kind, why)
+	} else if line, err := json.Marshal(struct{ Where, Kind, Why string }{where, kind, why}); err == nil {
+		fmt.Printf("%s\n", line)
+	}
+}
+
+// of runs a case until a run is bad: other schedules tell the same.
+func (m schedules) of(ctx context.Context, one xfstests.Case, run func(p *xfstests.Program, where string, s *sched.Scheduler) (good bool, err error)) error {
+	s, next, err := explore.Schedules(m.o)
+	if err != nil {
+		return usageError{err}
+	}
+	defer s.Close()
+	p, err := xfstests.NewProgram(xfstests.Builtin(), one, m.p)
 	var not xfstests.ErrNotrun
 	if errors.As(err, &not) {
-		fmt.Printf("%-12s notrun  %s\n", one.Name, not.Reason)
+		m.tell(one.Name, "notrun", not.Reason)
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	for i := range uint64(n) {
-		if ctx.Err() != nil {
+	for i := int64(0); i < m.o.Schedules && ctx.Err() == nil; i++ {
+		next(i)
+		good, err := run(p, fmt.Sprintf("%s schedule %d", one.Name, i+1), s)
+		if errors.Is(err, sched.ErrExhausted) || err == nil && !good {
 			return nil
 		}
-		s := explore.NewSampler(seed + i)
-		good, err := run(p, fmt.Sprintf("%s seed %d", one.Name, seed+i), s)
-		s.Close()
 		if err != nil {
 			return fmt.Errorf("%s: %w", one.Name, err)
-		}
-		if !good {
-			return nil // other schedules of the case tell the same
 		}
 	}
 	return nil

@@ -110,7 +110,7 @@ var mutants = []mutant{
 	{name: "size read before its lock", file: "btrfs/ordered-data.go",
 		old:     "\tinode.orderedTree.lock.Lock()\n\tdefer inode.orderedTree.lock.Unlock()\n\treturn inode.orderedUpdateISizeLocked(offset, ordered, uint64(inode.ISize()))\n",
 		new:     "\tsize := uint64(inode.ISize())\n\tinode.orderedTree.lock.Lock()\n\tdefer inode.orderedTree.lock.Unlock()\n\treturn inode.orderedUpdateISizeLocked(offset, ordered, size)\n",
-		command: "lin --schedules 1000 race/004", finds: "size of"},
+		command: "lin --strategy dfs --schedules 3000 race/004", finds: "size of"},
 	{name: "reordered writes of one inode", file: "btrfs/file.go",
 		old:     "\t\tpos += int64(copied)\n\t\twritten += copied\n",
 		new:     "\t\tpos += int64(copied)\n\t\twritten += copied\n\t\tinode.IMutex.Unlock()\n\t\tfsInfo.k.CondResched()\n\t\tinode.IMutex.Lock()\n",
