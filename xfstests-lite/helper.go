@@ -20,7 +20,7 @@ var helpers map[string]command
 func init() {
 	helpers = map[string]command{
 		"src/renameat2": helperRenameat2, "src/feature": helperFeature, "src/getpagesize": func(c *call) int { c.printf("4096\n"); return 0 },
-		"src/fssum": nil, "src/cloner": helperCloner, "src/unlink-fsync": helperUnlinkFsync, "src/lstat64": helperLstat64, "src/touch2": cmdTouch, "src/min_dio_alignment": func(c *call) int { c.printf("4096\n"); return 0 },
+		"src/fssum": helperFssum, "src/cloner": helperCloner, "src/unlink-fsync": helperUnlinkFsync, "src/lstat64": helperLstat64, "src/touch2": cmdTouch, "src/min_dio_alignment": func(c *call) int { c.printf("4096\n"); return 0 },
 		"src/multi_open_unlink": helperMultiOpenUnlink, "src/punch-alternating": helperPunchAlternating, "src/truncfile": helperTruncfile,
 		"ltp/fsx": helperFsx, "ltp/fsstress": helperFsstress,
 		"src/t_mmap_dio": helperMmapDio, "src/mapread": helperMapread, "src/mapwrite": helperMapwrite,

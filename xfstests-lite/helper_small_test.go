@@ -21,6 +21,11 @@ func TestSmallPrograms(t *testing.T) {
 		{"dump-tree", "echo x > name; cd /; _scratch_unmount; btrfs inspect-internal dump-tree -t 5 $SCRATCH_DEV | grep -c 'name: name'\n" +
 			"btrfs inspect-internal dump-tree $SCRATCH_DEV | grep -c '^extent tree'; btrfs inspect-internal dump-tree -t nosuch $SCRATCH_DEV; btrfs inspect-internal dump-tree --help > /dev/null && echo help",
 			"3\n1\nERROR: unrecognized tree id: nosuch\nhelp\n"},
+		{"fssum", "mkdir d d/e; echo x > d/f; ln -s f d/l; touch d/e/g; $here/src/fssum -AM -f -w $tmp.sum d; cp -a d copy; $here/src/fssum -r $tmp.sum copy\n" +
+			"$here/src/fssum -r $tmp.sum d; echo y > d/f; touch -d @1 d/f; $here/src/fssum -nd -f -w $tmp.data copy; $here/src/fssum -r $tmp.data d\n" +
+			"chmod 600 copy/f; rm copy/e/g; touch copy/h; $here/src/fssum -r $tmp.sum copy; $here/src/fssum -A -w $tmp.short copy; $here/src/fssum -r $tmp.short copy\n" +
+			"truncate -s 8k copy/h; $here/src/fssum -r $tmp.short copy; echo $?; echo z > $tmp.bad; $here/src/fssum -r $tmp.bad d 2>&1 | sed 's/[^ ]*bad/bad/'",
+			"OK\nOK\ndata mismatch in /f\nFAIL\nonly in remote fs: /e/g\nmetadata mismatch in /f\nonly in local fs: /h\nFAIL\nOK\nFAIL\n1\nfssum: bad: invalid input file format\n"},
 		{"a claimed device", "cd /; _scratch_unmount; mkdir $TEST_DIR/d; size=$(blockdev --getsz $SCRATCH_DEV); dmsetup create over --table \"0 $size linear $SCRATCH_DEV 0\"\n" +
 			"mount $SCRATCH_DEV $TEST_DIR/d 2> /dev/null || echo busy; mkfs.btrfs -f $SCRATCH_DEV 2>&1 | sed 's/open .*:/open:/'\n" +
 			"mount /dev/mapper/over $TEST_DIR/d && umount $TEST_DIR/d && dmsetup remove over && mount $SCRATCH_DEV $TEST_DIR/d && umount $TEST_DIR/d && echo free",
