@@ -3,6 +3,7 @@
 package btrfs_test
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kbtrfs/blockdev"
+	"kbtrfs/btrfs"
 	"kbtrfs/btrfs/mkfs"
 	"kbtrfs/kernel"
 	"kbtrfs/kernel/sched"
@@ -132,5 +134,44 @@ func TestFullDiskSchedules(t *testing.T) {
 		if t.Failed() {
 			t.Fatalf("seed %d: %s", seed, tail(k))
 		}
+	}
+}
+
+// What was written without data space, because it was to go where the data are,
+// and is then copied nevertheless, pays for its new place: when a neighbour is
+// defragmented, or the extent has become shared.
+//
+// Mutations: withoutSpaceMutants.
+func TestCowWithoutSpace(t *testing.T) {
+	for _, options := range []string{"", "compress=lzo"} {
+		k := kernel.New(kernel.Options{})
+		dev := mkimage(t, k, 128<<20, mkfs.Options{})
+		m, err := boot(t, k, dev, options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fd, err := m.Open("/f", unix.O_CREAT|unix.O_RDWR, 0o644)
+		if err != nil {
+			t.Fatal(err)
+		}
+		block := bytes.Repeat([]byte{'a'}, 4096)
+		if _, err := m.Pwrite(fd, block, 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Fsync(fd); err != nil {
+			t.Fatal(err)
+		}
+		file := m.File(fd)
+		err = btrfs.DirtyWithoutSpace(file.Inode, 'b')
+		file.Put()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Fsync(fd); err != nil {
+			t.Fatal(err)
+		}
+		m.Close(fd)
+		m.off()
+		fsck(t, k, dev)
 	}
 }

@@ -461,14 +461,24 @@ func (inode *Inode) runDelallocNocow(lockedPage *mm.Page, start, end uint64, for
 
 // fallbackToCow copies on write what was to be written in place. Data space may
 // have been too short to reserve any; the extent is paid for from a reservation,
-// so there must be one, even if it is more than there is.
+// so there must be one (promiseForCow), even if it is more than there is.
 //
 //kernel:fs/btrfs/inode.c fallback_to_cow
 func (inode *Inode) fallbackToCow(lockedPage *mm.Page, start, end uint64) (pageStarted bool, nrWritten int64, err error) {
-	if !inode.root.fsInfo.reverted(revertMayUseTimely) {
+	inode.promiseForCow(start, end)
+	return inode.cowFileRange(lockedPage, start, end, true)
+}
+
+// promiseForCow promises space for what of start..end has been written without.
+//
+//kernel:none the first half of fallback_to_cow
+func (inode *Inode) promiseForCow(start, end uint64) {
+	inode.ILock.Lock()
+	missing := inode.noReserveBytes > 0
+	inode.ILock.Unlock()
+	if missing && !inode.root.fsInfo.reverted(revertMayUseTimely) {
 		inode.ioTree.ClearExtentBit(start, end, EXTENT_NORESERVE, false, nil)
 	}
-	return inode.cowFileRange(lockedPage, start, end, true)
 }
 
 // runDelallocRange finds disk space for the locked delalloc range start..end.
@@ -477,10 +487,12 @@ func (inode *Inode) fallbackToCow(lockedPage *mm.Page, start, end uint64) (pageS
 //
 //kernel:fs/btrfs/inode.c btrfs_run_delalloc_range
 func (inode *Inode) runDelallocRange(lockedPage *mm.Page, start, end uint64) (pageStarted bool, nrWritten int64, err error) {
-	switch {
-	case inode.shouldNocow(start, end):
+	if inode.shouldNocow(start, end) {
 		return inode.runDelallocNocow(lockedPage, start, end, inode.flags.Load()&disk.BTRFS_INODE_NODATACOW != 0)
-	case inode.needCompress():
+	}
+	// With a part that is being defragmented, what lies beside it is copied, too.
+	inode.promiseForCow(start, end)
+	if inode.needCompress() {
 		return true, inode.cowFileRangeAsync(lockedPage, start, end), nil
 	}
 	return inode.cowFileRange(lockedPage, start, end, false)
@@ -604,7 +616,7 @@ func (inode *Inode) ClearBitHook(state *ExtentState, bits uint32) uint32 {
 		inode.ILock.Unlock()
 	}
 	if bits&(EXTENT_DELALLOC|EXTENT_NORESERVE) == EXTENT_NORESERVE && state.state&EXTENT_NORESERVE != 0 {
-		inode.root.fsInfo.dataSinfo.addMayUse(state.end + 1 - state.start) // see fallbackToCow
+		inode.root.fsInfo.dataSinfo.addMayUse(state.end + 1 - state.start) // see promiseForCow
 		inode.ILock.Lock()
 		inode.noReserveBytes -= state.end + 1 - state.start
 		inode.ILock.Unlock()

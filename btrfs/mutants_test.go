@@ -31,6 +31,15 @@ var subvolMutants = []sourceMutant{
 	{"a snapshot does not wait for data", "ioctl_subvol.go", "\troot.WaitOrderedExtents(-1)\n", ""},
 }
 
+// withoutSpaceMutants are mistakes that TestCowWithoutSpace must find.
+var withoutSpaceMutants = []sourceMutant{
+	{"what is copied has no promise", "inode.go", "\tinode.promiseForCow(start, end)\n\tif inode.needCompress()", "\tif inode.needCompress()"},
+}
+
+func TestCowWithoutSpaceMutants(t *testing.T) {
+	testMutants(t, withoutSpaceMutants, "TestCowWithoutSpace")
+}
+
 // emptyPropertyMutants are mistakes that TestEmptyProperty must find.
 var emptyPropertyMutants = []sourceMutant{
 	{"an empty property is kept", "props.go", "\tif len(value) == 0 {\n\t\tvalue = nil\n\t}\n\tif err := inode.validateProp(", "\tif err := inode.validateProp("},
