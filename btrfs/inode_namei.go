@@ -1678,9 +1678,10 @@ func (root *Root) orphanCleanup() error {
 				}
 			}
 			if e == nil && err == nil && inode.IsReg() {
-				// A look-up that leads into a subvolume holds the directory.
-				// The file's own lock keeps out who looks it up meanwhile.
-				inode.IMutex.LockNested(vfs.I_MUTEX_CHILD)
+				// A look-up that leads into a subvolume holds the directory, who
+				// makes a snapshot subvol_sem. The file's own lock keeps out who
+				// looks it up meanwhile; nobody has had it together with another.
+				inode.IMutex.LockNested(orphanMutex)
 				e = inode.truncate()
 				inode.InodeUnlock()
 			}
@@ -1702,6 +1703,10 @@ func (root *Root) orphanCleanup() error {
 		key.Offset--
 	}
 }
+
+// orphanMutex is the lock class of a file in orphanCleanup: under subvol_sem, which
+// others take with files locked.
+const orphanMutex = vfs.I_MUTEX_PARENT2 + 1
 
 // lastOrphan moves key down to the highest orphan at or below it.
 //
