@@ -36,6 +36,20 @@ func DirtyWithoutSpace(vinode *vfs.Inode, c byte) error {
 	return nil
 }
 
+// LeaveOrphan makes a file look as if its truncation had been cut short.
+func LeaveOrphan(vinode *vfs.Inode) error {
+	inode := I(vinode)
+	trans, err := inode.root.StartTransaction(1)
+	if err != nil {
+		return err
+	}
+	err = inode.root.InsertOrphanItem(trans, inode.location.Objectid)
+	if e := trans.End(); err == nil {
+		err = e
+	}
+	return err
+}
+
 // DirtyBehind makes the first n pages of a file dirty as the end of a direct read
 // into its mapping does, and returns how often writeback has met such a page.
 func DirtyBehind(vinode *vfs.Inode, n int) (rounds func() uint32) {

@@ -40,6 +40,15 @@ func TestCowWithoutSpaceMutants(t *testing.T) {
 	testMutants(t, withoutSpaceMutants, "TestCowWithoutSpace")
 }
 
+// orphanMutants are mistakes that TestSnapshotOfTruncation must find.
+var orphanMutants = []sourceMutant{
+	{"an orphan is locked like any file", "inode_namei.go", "inode.IMutex.LockNested(orphanMutex)", "inode.IMutex.LockNested(vfs.I_MUTEX_CHILD)"},
+}
+
+func TestSnapshotOfTruncationMutants(t *testing.T) {
+	testMutants(t, orphanMutants, "TestSnapshotOfTruncation")
+}
+
 // emptyPropertyMutants are mistakes that TestEmptyProperty must find.
 var emptyPropertyMutants = []sourceMutant{
 	{"an empty property is kept", "props.go", "\tif len(value) == 0 {\n\t\tvalue = nil\n\t}\n\tif err := inode.validateProp(", "\tif err := inode.validateProp("},

@@ -7,10 +7,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kbtrfs/blockdev"
 	"kbtrfs/btrfs"
 	"kbtrfs/btrfs/mkfs"
 	"kbtrfs/btrfs/oracle"
 	"kbtrfs/kernel"
+	"kbtrfs/kernel/sched"
 )
 
 // dirFd opens a directory.
@@ -110,4 +112,49 @@ func TestSubvolume(t *testing.T) {
 	oracle.Need(t, oracle.Progs)
 	oracle.Check(t, path)
 	oracle.Check(t, path, "--mode", "lowmem")
+}
+
+// A snapshot of a file whose truncation is under way ends that in the snapshot,
+// with subvol_sem held; others take that with files locked. lockdep has nothing to
+// say.
+//
+// Mutations: orphanMutants.
+func TestSnapshotOfTruncation(t *testing.T) {
+	image := mkimage(t, kernel.New(kernel.Options{}), 128<<20, mkfs.Options{}).Freeze()
+	k := kernel.New(kernel.Options{Scheduler: sched.New(1)}) // lockdep looks there
+	if err := k.Run("main", func(*kernel.Task) { snapshotOfTruncation(t, k, blockdev.NewOverlay(k, image)) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func snapshotOfTruncation(t *testing.T, k *kernel.Kernel, dev blockdev.Device) {
+	m := mustBoot(t, k, dev)
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(m.subvol("/", "vol"))
+	must(m.subvol("/", "old"))
+	for _, name := range []string{"/vol/f", "/old/a", "/b"} {
+		fd, err := m.Open(name, unix.O_CREAT|unix.O_RDWR, 0o644)
+		must(err)
+		_, err = m.Pwrite(fd, make([]byte, 100000), 0)
+		must(err)
+		if name == "/vol/f" {
+			file := m.File(fd)
+			err = btrfs.LeaveOrphan(file.Inode)
+			file.Put()
+		}
+		must(err)
+		m.Close(fd)
+	}
+	m.Sync()
+	must(m.snapshot("/vol", "/", "snap", 0))
+	if err := m.Renameat2(unix.AT_FDCWD, "/old/a", unix.AT_FDCWD, "/b", unix.RENAME_EXCHANGE); err != unix.EXDEV {
+		t.Errorf("an exchange between two subvolumes: %v", err)
+	}
+	must(m.delSubvol("/", "old"))
+	m.off()
 }
