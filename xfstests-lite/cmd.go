@@ -147,7 +147,11 @@ func (c *call) at(name string) (FS, string) {
 	if name == "" {
 		abs = "" // ENOENT, not the working directory
 	}
-	return c.p.fs(abs), abs
+	fs := c.p.fs(abs)
+	if fs == c.p.host && c.p.ours != nil && slices.ContainsFunc(c.p.s.m.prefixes, func(prefix string) bool { return strings.HasPrefix(abs, prefix+"/") }) {
+		abs = path.Clean(abs) // it leaves the machine by "..", and the host knows no such directory
+	}
+	return fs, abs
 }
 
 // open opens a file for reading; "-" is standard input.

@@ -124,7 +124,6 @@ func (l *lister) dir(name string, header bool) {
 	all := has(l.opts, 'a') || has(l.opts, 'f')
 	if all {
 		entries = append(entries, l.entry(name+"/.", ".", false), l.entry(name+"/..", "..", false))
-		entries[1].err = nil
 	}
 	needStat := l.long || has(l.opts, 'i') || has(l.opts, 's') || has(l.opts, 't') || has(l.opts, 'S') || has(l.opts, 'F') || has(l.opts, 'p') || has(l.opts, '6')
 	ignore, hasIgnore := last(l.opts, 'I')
