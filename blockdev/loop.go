@@ -120,13 +120,14 @@ func (l *Loop) Progress() (inflight, done int64) { return l.queue.inflight.Load(
 func (l *Loop) Lease(take bool) error {
 	kind := unix.F_UNLCK
 	if take {
+		// The process is told, not the thread that runs here, which may end; and from the start: the kernel names an
+		// owner only where there is none, and who comes before he is named right is told to nobody.
+		if _, err := unix.FcntlInt(uintptr(l.fd), unix.F_SETOWN, unix.Getpid()); err != nil {
+			return err
+		}
 		kind = unix.F_WRLCK
 	}
 	_, err := unix.FcntlInt(uintptr(l.fd), unix.F_SETLEASE, kind)
-	if err == nil && take {
-		// The process is told, not the thread that has just run here, which may end.
-		_, err = unix.FcntlInt(uintptr(l.fd), unix.F_SETOWN, unix.Getpid())
-	}
 	return err
 }
 

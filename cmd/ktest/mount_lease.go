@@ -57,20 +57,25 @@ func holdOff(dev *blockdev.Loop, server *fuse.Server) (release func()) {
 
 const leasePause = 20 * time.Millisecond
 
+// How long to wait for a block device that is being written back, and between looks.
+const (
+	claimPatience = 30 * time.Second
+	claimPause    = 20 * time.Millisecond
+)
+
 // openFree opens a device; if it may wait it does while a former mount still has it: a block device until all is written, a file until the
 // server has noticed that it is unmounted, from when on the lease holds us off.
 func openFree(k *kernel.Kernel, path string, o blockdev.LoopOptions, wait bool) (*blockdev.Loop, error) {
 	patience := 5 * time.Second
 	if isBlock(path) {
-		patience = 30 * time.Second
+		patience = claimPatience
 	}
-	const pause = 20 * time.Millisecond
-	for waited := time.Duration(0); ; waited += pause {
+	for waited := time.Duration(0); ; waited += claimPause {
 		dev, err := blockdev.OpenLoop(k, path, o)
 		if err != unix.EBUSY || !wait || waited >= patience || isMounted(path) {
 			return dev, openError(path, err)
 		}
-		time.Sleep(pause)
+		time.Sleep(claimPause)
 	}
 }
 

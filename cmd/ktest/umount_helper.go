@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -63,20 +64,31 @@ func umountHelper(name string, args []string) int {
 }
 
 // awaitServer returns when no mount has the device any more: a server keeps it locked until it has flushed it. What cannot be opened, such
-// as an fsname that was made up, is not waited for.
+// as an fsname that was made up, is not waited for. Of a block device the lock goes first and the claim (O_EXCL) last: what the host's
+// cache has of it is written in between, and mkfs or fsck would find it busy.
 func awaitServer(source string) {
-	fd, err := openUninterrupted(source)
+	fd, err := openUninterrupted(source, 0)
 	if err != nil {
 		return
 	}
 	for unix.Flock(fd, unix.LOCK_SH) == unix.EINTR {
 	}
 	unix.Close(fd)
+	if !isBlock(source) {
+		return
+	}
+	for waited := time.Duration(0); waited < claimPatience; waited += claimPause {
+		if fd, err = openUninterrupted(source, unix.O_EXCL); err != unix.EBUSY {
+			unix.Close(fd)
+			return
+		}
+		time.Sleep(claimPause)
+	}
 }
 
-func openUninterrupted(path string) (int, error) {
+func openUninterrupted(path string, flags int) (int, error) {
 	for {
-		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|flags, 0)
 		if err != unix.EINTR {
 			return fd, err
 		}
