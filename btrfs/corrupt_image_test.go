@@ -243,7 +243,7 @@ sync
 btrfs subvolume snapshot . snap >/dev/null; btrfs subvolume snapshot -r sub snap/ro >/dev/null
 cp --reflink=always zlib clone; for i in 4 9; do xfs_io -c "reflink zlib 8k $((i*12))k 8k" clone >/dev/null; done
 for i in 3 6 9; do rm d/f$i attrs/$i; done; mv d/f1 d/e/g1
-xfs_io -c "pwrite -S 3 10k 50k" sparse >/dev/null; sync; echo more >> snap/zlib
+xfs_io -c "pwrite -S 3 10k 50k" sparse >/dev/null; sync -f .; echo more >> snap/zlib
 touch nocow; chattr +C nocow; seq 4000 > nocow
 btrfs subvolume create gone >/dev/null; echo x > gone/x; btrfs subvolume delete gone >/dev/null
 sync`

@@ -51,7 +51,7 @@ var builtinScripts = []struct{ name, text string }{
 here
 E
 cat k; echo z > nodir/f; echo $?; : > f; cat f; echo t | tee l > m; cat l m; exec 4<>n; echo rw >&4; exec 4>&-; cat n; cat f g h 2>&1 | sort | head -2`},
-	{"df du", `head -c 100000 /dev/urandom > f; sync; du -s --apparent-size -B1 f | cut -f1; df . | wc -l; df -P . | head -1 | tr -s ' '; df --output=target . | head -1; df -h . | wc -l; df nofile; echo $?; du nofile; echo $?`},
+	{"df du", `head -c 100000 /dev/urandom > f; sync -f f; du -s --apparent-size -B1 f | cut -f1; df . | wc -l; df -P . | head -1 | tr -s ' '; df --output=target . | head -1; df -h . | wc -l; df nofile; echo $?; du nofile; echo $?`},
 	{"jobs in files", `for i in 1 2 3 4; do (for j in 1 2 3; do echo $i.$j >> f$i; done) & done; wait; cat f1 f2 f3 f4; (sleep 0.05; echo late > g) & p=$!; wait $p; cat g; { echo a > x; } & wait; cat x`},
 	{"unlinked", `echo keep > f; exec 5< f; rm f; cat <&5; exec 5<&-; ls; exec 6> g; rm g; echo gone >&6; exec 6>&-; ls -A`},
 }

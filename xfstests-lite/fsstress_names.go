@@ -199,8 +199,12 @@ func (p *stressProc) sync() (string, error) {
 	if _, ours := p.fs.(vfsFS); ours {
 		return "", p.p.ours.Sync()
 	}
-	unix.Sync()
-	return "", nil
+	h, err := p.fs.Open(p.tree.base, unix.O_RDONLY, 0)
+	if err != nil {
+		return "", err
+	}
+	defer h.Close()
+	return "", h.Syncfs()
 }
 
 // ioctl gives a directory a command of btrfs; elsewhere there is none.

@@ -56,7 +56,7 @@ func hostCase(dir, name string) int {
 	return status
 }
 
-const hostScript = `
+const hostScript = apart + `
 mount -t btrfs $TEST_DEV $TEST_DIR || exit 99
 timeout -k 5 ${KTEST_LIMIT:-60} "$1"
 status=$?

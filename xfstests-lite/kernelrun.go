@@ -38,8 +38,21 @@ func KernelMissing() string {
 	return ""
 }
 
-// inside runs in a mount namespace of its own, so no mount outlives it however it ends. $1 is the case.
-const inside = `
+// apart gives up the namespace's copies of our FUSE mounts: a server ends when the last copy is gone, and who has unmounted it outside
+// would wait for the case.
+const apart = `umount -i -l -a -t fuse,fuse.ktest 2>/dev/null
+`
+
+// inside runs in a mount namespace of its own, so no mount outlives it however it ends. $1 is the case. Its sync is of the case's file
+// systems: those of others may take long, and are no part of it.
+const inside = apart + `
+sync() {
+	[ $# -eq 0 ] || { command sync "$@"; return; }
+	for mnt in "$SCRATCH_MNT" "$TEST_DIR"; do
+		! mountpoint -q "$mnt" || command sync -f "$mnt" || return
+	done
+}
+export -f sync
 mount -t btrfs $MOUNT_OPTIONS $TEST_DEV $TEST_DIR || exit 99
 bash ./tests/$1
 status=$?

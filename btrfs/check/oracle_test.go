@@ -39,7 +39,7 @@ sync
 btrfs subvolume snapshot . snap >/dev/null; btrfs subvolume snapshot -r sub snap/ro >/dev/null
 cp --reflink=always text clone; xfs_io -c "reflink text 64k 128k 64k" clone >/dev/null
 for i in $(seq 3 3 400); do rm d/f$i; done; for i in $(seq 1 3 400); do mv d/f$i d/e/g$i; done
-xfs_io -c "pwrite 10k 50k" text >/dev/null; sync; echo more >> snap/text
+xfs_io -c "pwrite 10k 50k" text >/dev/null; sync -f .; echo more >> snap/text
 btrfs -q subvolume create wanders >/dev/null; btrfs subvolume snapshot . snap2 >/dev/null; mv wanders snap2/moved
 touch nocow; chattr +C nocow; head -c 500000 /dev/urandom > nocow
 sync`

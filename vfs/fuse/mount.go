@@ -143,6 +143,9 @@ func (s *Server) Serve() {
 func (s *Server) Alive() bool {
 	fds := []unix.PollFd{{Fd: int32(s.conn)}}
 	_, err := unix.Poll(fds, 0)
+	for err == unix.EINTR { // the runtime's own signals do that, and often when one of ours has just come
+		_, err = unix.Poll(fds, 0)
+	}
 	return err == nil && fds[0].Revents&unix.POLLERR == 0 && !s.gone.Load() // after the poll: conn may be another file's by now
 }
 
