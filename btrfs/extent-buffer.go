@@ -538,7 +538,9 @@ var metaBioPool kernel.Pool[metaBio]
 const maxMetaBio = 512 << 10
 
 // lockExtentBufferForIO turns a dirty buffer into one that is being written:
-// from here on its bytes stand still. False if it was not dirty.
+// from here on its bytes stand still. False if it was not dirty. The write
+// counts before the buffer leaves the dirty list: the commit, which looks at the
+// list and then waits for the count, must not miss a buffer in between.
 //
 //kernel:fs/btrfs/extent_io.c lock_extent_buffer_for_io
 func (eb *ExtentBuffer) lockExtentBufferForIO() (bool, error) {
@@ -548,6 +550,7 @@ func (eb *ExtentBuffer) lockExtentBufferForIO() (bool, error) {
 		return false, nil
 	}
 	eb.bflags.Set(EXTENT_BUFFER_WRITEBACK)
+	eb.fsInfo.buffersWriting[eb.Generation()&1].Add(1)
 	eb.clearDirty()
 	disk.HeaderSetFlag(eb.data, disk.BTRFS_HEADER_FLAG_WRITTEN)
 	eb.prepareEbWrite()
@@ -587,7 +590,6 @@ func (fsInfo *FsInfo) writeBuffers(ebs []*ExtentBuffer, flags blockdev.Flags) er
 		write, err := eb.lockExtentBufferForIO()
 		if write {
 			parity := eb.Generation() & 1
-			fsInfo.buffersWriting[parity].Add(1)
 			if err == nil && fsInfo.fsState.Test(BTRFS_FS_STATE_ERROR) {
 				err = unix.EIO
 			}
