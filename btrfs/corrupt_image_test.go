@@ -239,14 +239,14 @@ ln -s target link; ln -s $(printf '%0900d' 1) longlink; mkfifo fifo; mknod dev c
 xfs_io -f -c "falloc 0 400k" -c "pwrite 100k 8k" -c "falloc -k 1m 1m" prealloc >/dev/null
 xfs_io -f -c "pwrite -S 7 0 200k" -c "fpunch 64k 64k" -c "truncate 5m" sparse >/dev/null
 setfattr -n user.one -v value zlib; setfattr -n user.two -v $(printf '%02000d' 1) zlib
-sync
+sync -f .
 btrfs subvolume snapshot . snap >/dev/null; btrfs subvolume snapshot -r sub snap/ro >/dev/null
 cp --reflink=always zlib clone; for i in 4 9; do xfs_io -c "reflink zlib 8k $((i*12))k 8k" clone >/dev/null; done
 for i in 3 6 9; do rm d/f$i attrs/$i; done; mv d/f1 d/e/g1
 xfs_io -c "pwrite -S 3 10k 50k" sparse >/dev/null; sync -f .; echo more >> snap/zlib
 touch nocow; chattr +C nocow; seq 4000 > nocow
 btrfs subvolume create gone >/dev/null; echo x > gone/x; btrfs subvolume delete gone >/dev/null
-sync`
+sync -f .`
 
 // logVictimFile holds what a machine left that crashed after logVictimScript.
 const logVictimFile = "testdata/kernel-log.zst"
@@ -259,7 +259,7 @@ for i in $(seq 15); do head -c $((i*190)) /dev/zero | tr '\0' x > d/f$i; ln d/f$
 for i in $(seq 40); do : > attrs/$i; setfattr -n user.one -v $(printf '%01500d' $i) attrs/$i; setfattr -n user.two -v x attrs/$i; done
 seq 60000 > big; seq 9000 > sub/text; seq 5000 > zstd; mkdir gone; echo 1 > gone/a; echo 2 > gone/b
 for i in 0 1 2 3 4 5 6 7 8 9; do echo $i > d/e/g/$i; done; seq 200 > inline
-sync
+sync -f .
 for i in 3 6 9; do rm d/f$i d/e/g/$i; done; for i in 1 5; do mv d/f$i d/f$i.new; done; mkdir d/new; seq 900 > d/new/file; sync_ d/new/file d/e/g d
 for i in $(seq 2 3 40); do setfattr -x user.two attrs/$i; setfattr -n user.three -v $(printf '%0900d' $i) attrs/$i; sync_ attrs/$i; done
 rm -r gone; sync_ .

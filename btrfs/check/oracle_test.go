@@ -35,14 +35,14 @@ ln -s target link; ln -s $(printf '%0900d' 1) longlink; mkfifo fifo; mknod dev c
 xfs_io -f -c "falloc 0 1m" -c "pwrite 100k 8k" -c "falloc -k 1m 1m" prealloc >/dev/null
 xfs_io -f -c "pwrite 0 300k" -c "fpunch 64k 64k" -c "truncate 5m" sparse >/dev/null
 setfattr -n user.one -v value text; setfattr -n user.two -v $(printf '%02000d' 1) text
-sync
+sync -f .
 btrfs subvolume snapshot . snap >/dev/null; btrfs subvolume snapshot -r sub snap/ro >/dev/null
 cp --reflink=always text clone; xfs_io -c "reflink text 64k 128k 64k" clone >/dev/null
 for i in $(seq 3 3 400); do rm d/f$i; done; for i in $(seq 1 3 400); do mv d/f$i d/e/g$i; done
 xfs_io -c "pwrite 10k 50k" text >/dev/null; sync -f .; echo more >> snap/text
 btrfs -q subvolume create wanders >/dev/null; btrfs subvolume snapshot . snap2 >/dev/null; mv wanders snap2/moved
 touch nocow; chattr +C nocow; head -c 500000 /dev/urandom > nocow
-sync`
+sync -f .`
 	if out, err := exec.Command("bash", "-c", script, "x", dir).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
