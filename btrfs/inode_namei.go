@@ -1508,8 +1508,8 @@ func (inode *Inode) iterate(file *vfs.File, ctx *vfs.DirContext) error {
 	full := false
 	start := disk.Key{Objectid: inode.location.Objectid, Type: disk.BTRFS_DIR_INDEX_KEY, Offset: uint64(ctx.Pos)}
 	err := inode.root.forEachItem(path, start, func(key disk.Key, item []byte) error {
-		if key.Offset > last {
-			return errStop
+		if key.Offset > last || key.Offset >= 1<<63-1 {
+			return errStop // the latter is no position: it would be met for ever
 		}
 		di, ok := nextDirEntry(item, 0)
 		if !ok {
