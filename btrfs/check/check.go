@@ -18,7 +18,8 @@ type Options struct {
 	// Crashed says that the image was not unmounted, now or earlier. Then other
 	// copies of the super block may be of the commit before or after that of the
 	// first, and data may lie behind the end of a file: an extent whose
-	// neighbours on the left were still being written.
+	// neighbours on the left were still being written. In snapshots that may be
+	// at any time.
 	Crashed bool
 	// WriteErrors says that writes failed. Commits succeed without the other
 	// copies, which may be of any commit before.

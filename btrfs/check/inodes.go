@@ -54,6 +54,7 @@ type fileTree struct {
 	orphans map[uint64]bool
 	refsMet map[rootRef]bool // ROOT_REFs of this tree that an entry matches
 	noHoles bool
+	midway  bool        // the tree is as a commit found it, with writes under way: after a crash, or in a snapshot
 	csums   []csumRange // that its data may have
 	log     *logTree    // not a file tree, but what is logged of one
 }
@@ -70,6 +71,7 @@ func (c *checker) checkFiles() {
 		}
 		t := &fileTree{checker: c, id: r.Tree, inodes: make(map[uint64]*inode), entries: make(map[entryKey]*entry), orphans: make(map[uint64]bool), refsMet: make(map[rootRef]bool),
 			noHoles: c.img.Super.IncompatFlags&disk.BTRFS_FEATURE_INCOMPAT_NO_HOLES != 0, csums: c.csums}
+		t.midway = c.o.Crashed || r.item.ParentUUID != disk.UUID{}
 		c.part = fmt.Sprintf("root %d", int64(r.Tree))
 		c.items(r.Root, t.take)
 		t.judge(r.item)
@@ -469,7 +471,7 @@ func (t *fileTree) judgeInode(ino uint64, i *inode) {
 			t.bad("inode %d says it has %d bytes on disk, its extents have %d", ino, m.Nbytes, i.bytes)
 		}
 		full := (m.Size + t.sector - 1) / t.sector * t.sector
-		if i.regEnd > full && !t.orphans[ino] && !t.o.Crashed { // an orphan's truncate was not finished
+		if i.regEnd > full && !t.orphans[ino] && !t.midway { // an orphan's truncate was not finished
 			t.bad("inode %d has size %d, its data end at %d", ino, m.Size, i.regEnd)
 		}
 		if !t.noHoles && i.end < full && t.id != disk.BTRFS_DATA_RELOC_TREE_OBJECTID {
