@@ -11,7 +11,7 @@ import (
 
 var checkCommand = &command{
 	name:  "check",
-	usage: "[--check-data-csum] IMAGE",
+	usage: "[--check-data-csum] [--crashed] IMAGE",
 	short: "look at a whole image and say what is wrong",
 	run:   runCheck,
 }
@@ -19,6 +19,7 @@ var checkCommand = &command{
 func runCheck(ctx context.Context, c *command, args []string) error {
 	f := c.flags()
 	data := f.Bool("check-data-csum", false, "read all data and compare them with their checksums")
+	crashed := f.Bool("crashed", false, "the image was not unmounted: super blocks may be a commit apart, and data lie behind the end of a file")
 	operands, err := c.parse(f, args)
 	if err != nil {
 		return err
@@ -33,7 +34,7 @@ func runCheck(ctx context.Context, c *command, args []string) error {
 	}
 	defer closeImage()
 	n := 0
-	for p := range check.Check(img, check.Options{DataCsum: *data}) {
+	for p := range check.Check(img, check.Options{DataCsum: *data, Crashed: *crashed}) {
 		fmt.Println(p)
 		n++
 		if ctx.Err() != nil {

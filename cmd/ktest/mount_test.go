@@ -349,7 +349,7 @@ func TestMountKilled(t *testing.T) {
 			t.Error("sysbench has not noticed that its files are gone")
 		}
 		must(t, "btrfs", "check", "--check-data-csum", img)
-		if out, _, status := ktest("check", img); status != 0 {
+		if out, _, status := ktest("check", "--crashed", img); status != 0 {
 			t.Fatal(out)
 		}
 		check := func(dir string) {
