@@ -109,14 +109,20 @@ func TestStorm(t *testing.T) {
 	}
 }
 
-// The same in the deterministic world, where every lock is a choice.
-func TestStormDeterministic(t *testing.T) {
+// stormImage is a fresh file system that many machines may start from.
+func stormImage(t *testing.T) blockdev.Image {
+	t.Helper()
 	base := kernel.New(kernel.Options{})
 	mem := blockdev.NewMem(base, 16<<20)
 	if err := mkfs.Make(base, mem, mkfs.Options{NodeSize: 4096, AllowTiny: true}); err != nil {
 		t.Fatal(err)
 	}
-	image := mem.Freeze()
+	return mem.Freeze()
+}
+
+// The same in the deterministic world, where every lock is a choice.
+func TestStormDeterministic(t *testing.T) {
+	image := stormImage(t)
 	seeds := uint64(40)
 	if testing.Short() {
 		seeds = 5
@@ -171,12 +177,7 @@ func (d *superLast) SubmitBio(bio *blockdev.Bio) {
 // Mutation: count a write (buffersWriting) after the block has left the dirty
 // list.
 func TestEarlyWritesBeforeSuper(t *testing.T) {
-	base := kernel.New(kernel.Options{})
-	mem := blockdev.NewMem(base, 16<<20)
-	if err := mkfs.Make(base, mem, mkfs.Options{NodeSize: 4096, AllowTiny: true}); err != nil {
-		t.Fatal(err)
-	}
-	image := mem.Freeze()
+	image := stormImage(t)
 	strategy := sched.NewPCT(0, 3) // learns how long a run is
 	for seed := range uint64(300) {
 		strategy.Reseed(seed)
@@ -187,11 +188,11 @@ func TestEarlyWritesBeforeSuper(t *testing.T) {
 			f := openAllocFs(t, k, dev, MountOptions{})
 			f.dirtyMetaThresh = int64(f.nodesize)
 			dev.fsInfo = f.FsInfo
-			f.addXattr(0, 100)
-			writer := k.Go("writer", func(*kernel.Task) { f.BtreeBalanceDirty() })
-			if trans, err := f.root.AttachTransaction(); err == nil {
-				trans.Commit()
+			if err := f.addXattr(0, 100); err != nil {
+				t.Error(err)
 			}
+			writer := k.Go("writer", func(*kernel.Task) { f.BtreeBalanceDirty() })
+			f.commit()
 			writer.Join()
 			f.close()
 			dev.Close()

@@ -238,7 +238,7 @@ func (s *summer) entry(fs FS, abs, path string, st *Stat, level uint64) error {
 	field('c', uint64(st.Ctime.Unix()))
 	if s.flags['t'] && (st.IsDir() || st.IsReg()) {
 		names, err := fs.Listxattr(abs, false)
-		if err != nil && err != unix.EOPNOTSUPP {
+		if err != nil && err != unix.EOPNOTSUPP { // a file system without attributes has none to add
 			return err
 		}
 		slices.Sort(names)
